@@ -1,0 +1,10 @@
+"""Results committed block by block: what is marked is whole, the rest is done again.
+
+The protocol and its reasons are in docs/adr/0004-block-commit.md.
+"""
+
+from fcunet_dask._commit.files import checksum
+from fcunet_dask._commit.plan import KEY, ArraySpec, Block, compressors
+from fcunet_dask._commit.store import BlockStore
+
+__all__ = ["KEY", "ArraySpec", "Block", "BlockStore", "checksum", "compressors"]

@@ -1,0 +1,319 @@
+"""Where patterns come from: each task reads its own block, from the file itself.
+
+A source is a few words (path, name) that travel in the graph; the file is opened where
+the block is read, once per process, and opened anew when it was replaced.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final, Protocol, cast
+
+import dask.array as da
+import h5py
+import numpy as np
+import zarr
+from dask.tokenize import tokenize
+
+from fcunet_dask.errors import ReaderError
+from fcunet_dask.types import Array
+
+Slices = tuple[slice, ...]
+
+_OPEN_FILES: Final = 16
+
+
+class BlockSource(Protocol):
+    """Reads any box of one array of a file; small enough to travel with each task."""
+
+    path: str
+
+    def read(self, slices: Slices) -> Array:
+        """Return the box ``slices`` (start and stop given, no step) of the array."""
+        ...
+
+
+_SOURCES: dict[str, BlockSource] = {}
+
+
+def remember(array: da.Array, source: BlockSource) -> None:
+    """Note that `array`, whole and unchanged, can be read through `source`."""
+    _SOURCES[array.name] = source
+
+
+def source_of(array: Any) -> BlockSource | None:
+    """Return the source of `array`, or None where it is derived or comes from none."""
+    return _SOURCES.get(getattr(array, "name", ""))
+
+
+def lazy(
+    source: BlockSource,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    chunks: tuple[int, ...],
+) -> da.Array:
+    """Return a Dask array whose tasks read their blocks through `source`.
+
+    Parameters
+    ----------
+    source : BlockSource
+        Of an array of this shape and dtype.
+    shape : tuple of int
+        Of the array.
+    dtype : numpy.dtype
+        Of the array.
+    chunks : tuple of int
+        Shape of a block; blocks at the end may be smaller.
+
+    Returns
+    -------
+    dask.array.Array
+        One task per block and no open file in the graph; known to `source_of`.
+    """
+    token = tokenize(source, stamp(source.path), shape, str(dtype), chunks)
+    array = da.from_array(
+        _Sliceable(source, shape, np.dtype(dtype)),
+        chunks=chunks,
+        name=f"read-{token}",
+        asarray=False,
+        fancy=False,
+        inline_array=True,
+        meta=np.empty((0,) * len(shape), dtype),
+    )
+    remember(array, source)
+    return cast(da.Array, array)
+
+
+def stamp(path: str) -> int:
+    """Return the time of the last change of `path`, ns; it keys every open file."""
+    try:
+        return Path(path).stat().st_mtime_ns
+    except OSError as error:
+        msg = f"{path}: {error.strerror or error}; was it moved or unmounted?"
+        raise ReaderError(msg) from error
+
+
+@dataclass(frozen=True, slots=True)
+class ZarrSource:
+    """An array of a Zarr group.
+
+    Parameters
+    ----------
+    path : str
+        Folder of the group.
+    name : str
+        The array.
+    strict : bool
+        Whether a chunk without a file is damage (stores that this package wrote hold
+        every chunk) or means the fill value, as in Zarr at large.
+    """
+
+    path: str
+    name: str
+    strict: bool = True
+
+    def read(self, slices: Slices) -> Array:
+        """Return the box `slices`; raise ReaderError where a chunk is damaged."""
+        with reading(self.path, slices):
+            folder = f"{self.path}/{self.name}"
+            array = _open_zarr(folder, stamp(f"{folder}/{_metadata_file(folder)}"))
+            if self.strict:
+                _refuse_missing(array, folder, slices)
+            return np.asarray(array[slices])
+
+
+@dataclass(frozen=True, slots=True)
+class H5Source:
+    """A dataset of an HDF5 file, opened without a lock."""
+
+    path: str
+    name: str
+
+    def read(self, slices: Slices) -> Array:
+        """Return the box `slices`; raise ReaderError where it cannot be read."""
+        with reading(self.path, slices):
+            file = open_h5(self.path, stamp(self.path))
+            return np.asarray(file[self.name][slices])
+
+
+@dataclass(frozen=True, slots=True)
+class NpySource:
+    """A .npy file, mapped into memory."""
+
+    path: str
+
+    def read(self, slices: Slices) -> Array:
+        """Return a copy of the box `slices`."""
+        with reading(self.path, slices):
+            return np.array(_open_npy(self.path, stamp(self.path))[slices])
+
+
+@dataclass(frozen=True, slots=True)
+class RawSource:
+    """A file of numbers and nothing else, mapped into memory.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    dtype : str
+        As NumPy writes it, with the byte order.
+    shape : tuple of int
+        Of the whole file.
+    """
+
+    path: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    def read(self, slices: Slices) -> Array:
+        """Return a copy of the box `slices`."""
+        with reading(self.path, slices):
+            raw = np.memmap(self.path, self.dtype, "r", shape=self.shape)
+            return np.array(raw[slices])
+
+
+@dataclass(frozen=True, slots=True)
+class ScanSource:
+    """A scan as (scan_y, scan_x, q_y, q_x), whatever the axes of the file.
+
+    Parameters
+    ----------
+    base : BlockSource
+        The array as the file has it.
+    axes : tuple of int
+        Axes of the file that are (scan_y, scan_x, q_y, q_x), (frame, q_y, q_x) or
+        (q_y, q_x); the others have length one.
+    ndim : int
+        Number of axes of the file.
+    width : int
+        Length of scan_x, by which frames are wrapped into rows.
+    dtype : str
+        Of what is returned, in native byte order.
+    """
+
+    base: BlockSource
+    axes: tuple[int, ...]
+    ndim: int
+    width: int
+    dtype: str
+
+    @property
+    def path(self) -> str:
+        """The file."""
+        return self.base.path
+
+    def read(self, slices: Slices) -> Array:
+        """Return the box `slices` of the scan."""
+        rows, columns, *q = slices
+        shape = tuple(s.stop - s.start for s in slices)
+        if len(self.axes) == 4:
+            block = self._box(slices)
+        elif len(self.axes) == 2:
+            block = self._box(tuple(q))
+        elif columns.stop - columns.start == self.width:
+            frames = slice(rows.start * self.width, rows.stop * self.width)
+            block = self._box((frames, *q))
+        else:
+            starts = (y * self.width for y in range(rows.start, rows.stop))
+            parts = [slice(s + columns.start, s + columns.stop) for s in starts]
+            block = np.concatenate([self._box((part, *q)) for part in parts])
+        return np.ascontiguousarray(block.reshape(shape), dtype=self.dtype)
+
+    def _box(self, kept: Slices) -> Array:
+        box = [slice(0, 1)] * self.ndim
+        for axis, part in zip(self.axes, kept, strict=True):
+            box[axis] = part
+        return self.base.read(tuple(box))
+
+
+@dataclass(frozen=True, slots=True)
+class _Sliceable:
+    """What Dask slices: it turns keys with integers and steps into boxes."""
+
+    source: BlockSource
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def __getitem__(self, key: Any) -> Array:
+        keys = key if isinstance(key, tuple) else (key,)
+        keys += (slice(None),) * (self.ndim - len(keys))
+        box: list[slice] = []
+        rest: list[int | slice] = []
+        for part, size in zip(keys, self.shape, strict=True):
+            if not isinstance(part, slice):
+                index = range(size)[part]
+                box.append(slice(index, index + 1))
+                rest.append(0)
+                continue
+            wanted = range(size)[part]
+            low, high = min(wanted, default=0), max(wanted, default=-1)
+            box.append(slice(low, high + 1))
+            rest.append(slice(None, None, wanted.step))
+        return self.source.read(tuple(box))[tuple(rest)]
+
+
+@contextmanager
+def reading(path: str, slices: Slices) -> Iterator[None]:
+    """Turn whatever a library raises while reading into a ReaderError."""
+    try:
+        yield
+    except ReaderError:
+        raise
+    except (OSError, ValueError, RuntimeError, KeyError, EOFError) as error:
+        box = ", ".join(f"{s.start}:{s.stop}" for s in slices)
+        msg = (
+            f"{path}: [{box}] cannot be read ({type(error).__name__}: {error}); the "
+            "file is damaged or incomplete: copy or convert it again"
+        )
+        raise ReaderError(msg) from error
+
+
+@lru_cache(_OPEN_FILES)
+def open_h5(path: str, changed: int) -> h5py.File:
+    """Return `path` open for reading, once per process and version of the file."""
+    del changed  # part of the key
+    with suppress(ImportError):
+        import hdf5plugin  # noqa: F401, PLC0415 - registers its filters
+    return h5py.File(path, "r", locking=False)
+
+
+def _metadata_file(folder: str) -> str:
+    return "zarr.json" if Path(folder, "zarr.json").exists() else ".zarray"
+
+
+@lru_cache(_OPEN_FILES)
+def _open_zarr(folder: str, changed: int) -> zarr.Array[Any]:
+    del changed  # part of the key
+    return zarr.open_array(folder, mode="r")
+
+
+@lru_cache(_OPEN_FILES)
+def _open_npy(path: str, changed: int) -> Array:
+    del changed  # part of the key
+    array: Array = np.load(path, mmap_mode="r")
+    return array
+
+
+def _refuse_missing(array: zarr.Array[Any], folder: str, slices: Slices) -> None:
+    outer = array.shards or array.chunks
+    spans = (
+        range(s.start // n, math.ceil(s.stop / n))
+        for s, n in zip(slices, outer, strict=True)
+    )
+    grid = np.meshgrid(*spans, indexing="ij")
+    for index in zip(*(axis.ravel().tolist() for axis in grid), strict=True):
+        key = array.metadata.encode_chunk_key(index)
+        if not Path(folder, key).exists():
+            msg = (
+                f"{folder}: chunk {key} is missing; the store is damaged: copy it "
+                "again, or convert the scan again"
+            )
+            raise ReaderError(msg)

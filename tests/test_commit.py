@@ -1,0 +1,247 @@
+"""A store is whole, or says what is missing; two runs never mix."""
+
+import errno
+import json
+import os
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import xarray as xr
+import zarr
+from fcunet_dask._commit import ArraySpec, BlockStore, checksum
+from fcunet_dask._commit.owner import STALE_S
+from fcunet_dask.errors import StoreError
+
+SHAPE = (9, 13, 3)
+SPECS = {
+    "peak": ArraySpec(
+        dims=("scan_y", "scan_x", "peak"),
+        shape=SHAPE,
+        dtype="float32",
+        chunks=(2, 2, 3),
+        shards=(4, 4, 3),
+        fill_value=float("nan"),
+        attrs={"units": "1/Å"},
+    ),
+    "status": ArraySpec(
+        dims=("scan_y", "scan_x"), shape=SHAPE[:2], dtype="uint8", chunks=(4, 4)
+    ),
+}
+TRUTH = {
+    "peak": np.arange(np.prod(SHAPE), dtype="float32").reshape(SHAPE),
+    "status": np.zeros(SHAPE[:2], "uint8"),
+}
+PARAMETERS = {"detector": {"name": "echo", "threshold": 0.5}, "source": "a.h5"}
+
+
+def create(path, parameters=PARAMETERS, **options):
+    return BlockStore.create(path, SPECS, (4, 4), fingerprint=parameters, **options)
+
+
+def fill(store, blocks=None):
+    for block in store.pending() if blocks is None else blocks:
+        region = store.region(block)
+        store.write(block, {n: v[region] for n, v in TRUTH.items()}, {"n": 1})
+
+
+def content(path):
+    return {p.relative_to(path): p.read_bytes() for p in path.rglob("*") if p.is_file()}
+
+
+def test_blocks_tile_the_scan(tmp_path):
+    with create(tmp_path / "a.zarr") as store:
+        covered = np.zeros(SHAPE[:2], int)
+        for block in store.blocks():
+            covered[store.region(block)] += 1
+        assert store.grid == (3, 4)
+        assert (covered == 1).all()
+        assert store.pending() == list(store.blocks())
+
+
+def test_filled_store_reads_in_xarray(tmp_path):
+    with create(tmp_path / "a.zarr", attrs={"title": "t"}) as store:
+        fill(store)
+        store.put("probe", ("q_y",), np.arange(5.0), {"units": "counts"})
+        store.finish()
+        assert store.complete
+        assert store.mark((2, 3))["summary"] == {"n": 1}
+    found = xr.open_zarr(tmp_path / "a.zarr", consolidated=False)
+    np.testing.assert_array_equal(found["peak"], TRUTH["peak"])
+    np.testing.assert_array_equal(found["status"], 0)
+    np.testing.assert_array_equal(found["probe"], np.arange(5.0))
+    assert found["peak"].dims == ("scan_y", "scan_x", "peak")
+    assert found["peak"].attrs["units"] == "1/Å"
+    assert found.attrs["title"] == "t"
+
+
+def test_unwritten_blocks_are_fill(tmp_path):
+    with create(tmp_path / "a.zarr") as store:
+        fill(store, [(0, 0)])
+        assert np.isnan(store.read("peak", (1, 1))).all()
+        assert len(store.pending()) == 11
+        with pytest.raises(StoreError, match="11 blocks are missing"):
+            store.finish()
+        assert not store.complete
+
+
+def test_interrupted_run_ends_bit_identical(tmp_path):
+    with create(tmp_path / "whole.zarr") as store:
+        fill(store)
+        store.finish()
+    with create(tmp_path / "broken.zarr") as store:
+        fill(store, [(0, 0), (1, 2)])
+    (tmp_path / "broken.zarr" / "peak" / "c.0123.partial").write_bytes(b"half")
+    with create(tmp_path / "broken.zarr") as store:
+        assert (1, 2) not in store.pending()
+        fill(store)
+        store.finish()
+    assert content(tmp_path / "broken.zarr") == content(tmp_path / "whole.zarr")
+
+
+def test_other_parameters_are_named(tmp_path):
+    create(tmp_path / "a.zarr").close()
+    other = {"detector": {"name": "echo", "threshold": 0.7}, "source": "a.h5"}
+    with pytest.raises(StoreError, match=r"detector.threshold: 0.5 there, 0.7 now"):
+        create(tmp_path / "a.zarr", other)
+    with pytest.raises(StoreError, match="overwrite=True"):
+        create(tmp_path / "a.zarr", resume=False)
+
+
+def test_overwrite_starts_anew(tmp_path):
+    with create(tmp_path / "a.zarr") as store:
+        fill(store)
+    with create(tmp_path / "a.zarr", {"other": 1}, overwrite=True) as store:
+        assert len(store.pending()) == 12
+        assert store.fingerprint == {"other": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.zarr"]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_foreign_things_are_never_touched(tmp_path, overwrite):
+    folder = tmp_path / "thesis"
+    folder.mkdir()
+    (folder / "chapter.tex").write_text("years of work")
+    file = tmp_path / "scan.h5"
+    file.write_text("raw")
+    zarr.create_group(tmp_path / "foreign.zarr")
+    for path in (folder, file, tmp_path / "foreign.zarr"):
+        with pytest.raises(StoreError, match="no store of this package"):
+            create(path, overwrite=overwrite)
+    assert (folder / "chapter.tex").read_text() == "years of work"
+    assert file.read_text() == "raw"
+
+
+def test_one_owner_at_a_time(tmp_path):
+    path = tmp_path / "a.zarr"
+    with (
+        create(path),
+        pytest.raises(StoreError, match=f"by process {os.getpid()}"),
+    ):
+        create(path)
+    create(path).close()
+
+
+def test_dead_owner_is_replaced(tmp_path):
+    path = tmp_path / "a.zarr"
+    create(path).close()
+    dead = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    owner = path / "marks" / "owner.json"
+    host = os.uname().nodename
+    owner.write_text(json.dumps({"host": host, "pid": int(dead.stdout)}))
+    create(path).close()
+    owner.write_text(json.dumps({"host": "elsewhere", "pid": 1}))
+    with pytest.raises(StoreError, match="elsewhere"):
+        create(path)
+    os.utime(owner, (0, owner.stat().st_mtime - STALE_S - 1))
+    create(path).close()
+    assert not owner.exists()
+
+
+def test_copy_in_a_worker_writes_to_the_same_place(tmp_path):
+    with create(tmp_path / "a.zarr") as store:
+        data = pickle.dumps(store)
+        assert len(data) < 300
+        fill(pickle.loads(data))
+        assert store.pending() == []
+
+
+def test_damage_is_found_and_done_again(tmp_path):
+    path = tmp_path / "a.zarr"
+    with create(path) as store:
+        fill(store)
+        store.finish()
+        shard = path / "peak" / "c" / "1" / "1" / "0"
+        data = bytearray(shard.read_bytes())
+        data[20] ^= 1
+        shard.write_bytes(data)
+        assert [b for b in store.blocks() if not store.verify(b)] == [(1, 1)]
+        assert store.pending() == [(1, 1)]
+        assert not store.complete
+
+
+def test_torn_last_block_is_written_anew(tmp_path):
+    with create(tmp_path / "a.zarr") as store:
+        fill(store)
+        before = content(tmp_path / "a.zarr")
+        for index in ("2/3/0", "0/0/0"):
+            shard = tmp_path / "a.zarr" / "peak" / "c" / index
+            shard.write_bytes(shard.read_bytes()[:20])
+        damaged = [b for b in store.blocks() if not store.verify(b)]
+        assert damaged == [(0, 0), (2, 3)]
+        fill(store)
+        fill(store, damaged)
+        assert content(tmp_path / "a.zarr") == before
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"status": TRUTH["status"][:4, :4]},
+        {"peak": TRUTH["peak"][:3, :4], "status": TRUTH["status"][:4, :4]},
+        {"peak": TRUTH["peak"][:4, :4].astype(int), "status": TRUTH["status"][:4, :4]},
+    ],
+    ids=["missing", "shape", "dtype"],
+)
+def test_wrong_blocks_are_refused_before_writing(tmp_path, values):
+    with create(tmp_path / "a.zarr") as store:
+        with pytest.raises(StoreError, match=r"peak: a block must be \(4, 4, 3\)"):
+            store.write((0, 0), values)
+        assert len(store.pending()) == 12
+
+
+def test_blocks_must_own_whole_files(tmp_path):
+    with pytest.raises(StoreError, match="do not fit blocks of 6"):
+        BlockStore.create(tmp_path / "a.zarr", SPECS, (6, 6), fingerprint={})
+
+
+def test_full_disk_keeps_what_is_done(tmp_path, monkeypatch):
+    path = tmp_path / "a.zarr"
+    with create(path) as store:
+        fill(store, [(0, 0)])
+        with monkeypatch.context() as patch:
+
+            def full(*_, **__):
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+            patch.setattr("zarr.storage._local._put", full)
+            with pytest.raises(StoreError, match=r"a\.zarr: the disk is full: up to"):
+                fill(store, [(0, 1)])
+        assert len(store.pending()) == 11
+        fill(store)
+        store.finish()
+    found = xr.open_zarr(path, consolidated=False)
+    np.testing.assert_array_equal(found["peak"], TRUTH["peak"])
+
+
+def test_checksum_depends_on_values_alone():
+    block = np.arange(24, dtype="uint16").reshape(4, 6)
+    assert checksum(block.T) == checksum(np.ascontiguousarray(block.T))
+    assert checksum(block) != checksum(block + np.uint16(1))
