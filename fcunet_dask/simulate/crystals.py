@@ -116,8 +116,10 @@ class Crystal:
         """Volume of the cell per atom, Å³."""
         return self.volume / float(self.weights.sum())
 
-    def structure_factors(self, hkl: Array, thermal: float = 0.0) -> Array:
-        """Fourier coefficients V_g of the potential of the unstrained crystal.
+    def structure_factors(
+        self, hkl: Array, thermal: float = 0.0, cell: Array | None = None
+    ) -> Array:
+        """Fourier coefficients V_g of the crystal's potential.
 
         Parameters
         ----------
@@ -125,16 +127,19 @@ class Crystal:
             (n, 3).
         thermal : float
             Debye–Waller B of all atoms, Å².
+        cell : array or None
+            (3, 3) strained lattice vectors as rows, Å; `self.cell` where None.
 
         Returns
         -------
         numpy.ndarray
             complex128 (n,), V.
         """
-        g = np.linalg.norm(np.asarray(hkl) @ reciprocal_basis(self.cell), axis=1)
+        cell = self.cell if cell is None else cell
+        g = np.linalg.norm(np.asarray(hkl) @ reciprocal_basis(cell), axis=1)
         each = {z: element_factors(z, g, thermal) for z in self.elements}
         factors = np.stack([each[int(z)] for z in self.numbers])
-        return _structure_factors(hkl, self.cell, self.positions, self.weights, factors)
+        return _structure_factors(hkl, cell, self.positions, self.weights, factors)
 
     def reflections(self, g_max: float) -> Array:
         """All (h, k, l) with |g| ≤ `g_max` (1/Å), by length: int64 (n, 3)."""
