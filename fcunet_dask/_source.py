@@ -29,7 +29,10 @@ _OPEN_FILES: Final = 16
 class BlockSource(Protocol):
     """Reads any box of one array of a file; small enough to travel with each task."""
 
-    path: str
+    @property
+    def path(self) -> str:
+        """The file."""
+        ...
 
     def read(self, slices: Slices) -> Array:
         """Return the box ``slices`` (start and stop given, no step) of the array."""

@@ -154,11 +154,8 @@ class BlockStore:
 
     # --- blocks ------------------------------------------------------------------
     @cached_property
-    def _group(self) -> zarr.Group:
-        return zarr.open_group(self.path, mode="r+", zarr_format=3)
-
-    @cached_property
-    def _arrays(self) -> dict[str, zarr.Array[Any]]:
+    def arrays(self) -> dict[str, zarr.Array[Any]]:
+        """The arrays that blocks fill."""
         # chunks of zeros are written too: a missing chunk is always damage
         names = read_attrs(self.path)[KEY]["arrays"]
         config = {"write_empty_chunks": True}
@@ -212,18 +209,18 @@ class BlockStore:
             If a block is missing or has another shape or dtype, or the disk is full.
         """
         region = self.region(block_id)
-        checked = {name: self._checked(name, values, region) for name in self._arrays}
+        checked = {name: self._checked(name, values, region) for name in self.arrays}
         sums = {name: checksum(block) for name, block in checked.items()}
         mark = {"checksums": sums, "summary": dict(summary or {})}
         with writing(self.path, sum(b.nbytes for b in checked.values())):
             for name, block in checked.items():
-                self._arrays[name][region] = block
+                self.arrays[name][region] = block
             write_json(self._mark(block_id), mark)
 
     def _checked(
         self, name: str, values: Mapping[str, Array], region: tuple[slice, ...]
     ) -> Array:
-        array = self._arrays[name]
+        array = self.arrays[name]
         shape = tuple(s.stop - s.start for s in region) + array.shape[2:]
         block = values.get(name)
         if block is None or block.shape != shape or block.dtype != array.dtype:
@@ -234,7 +231,7 @@ class BlockStore:
 
     def read(self, name: str, block_id: Block) -> Array:
         """Return a block of array `name`."""
-        return np.asarray(self._arrays[name][self.region(block_id)])
+        return np.asarray(self.arrays[name][self.region(block_id)])
 
     def mark(self, block_id: Block) -> dict[str, Any]:
         """Return ``checksums`` and ``summary`` of a finished block."""
@@ -246,7 +243,7 @@ class BlockStore:
             sums = self.mark(block_id)["checksums"]
             whole = all(
                 checksum(self.read(name, block_id)) == sums[name]
-                for name in self._arrays
+                for name in self.arrays
             )
         except (OSError, ValueError, RuntimeError, KeyError):
             whole = False
@@ -258,7 +255,7 @@ class BlockStore:
 
     def _clear(self, block_id: Block) -> None:
         """Delete the files of a block: Zarr reads what is there before it writes."""
-        for name, array in self._arrays.items():
+        for name, array in self.arrays.items():
             outer = (array.shards or array.chunks)[:2]
             spans = (
                 range(part.start // n, -(-part.stop // n))

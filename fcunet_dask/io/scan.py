@@ -1,0 +1,129 @@
+"""Any file to a scan in the words of `fcunet_dask.schema`, without reading patterns."""
+
+from pathlib import Path
+
+import xarray as xr
+
+from fcunet_dask import schema
+from fcunet_dask._source import lazy
+from fcunet_dask.calibration import Calibration
+from fcunet_dask.errors import ParameterError, ReaderError
+from fcunet_dask.io.raw import Layout, RawScan, arrange, choose_blocks, scan_source
+from fcunet_dask.io.readers import reader_for
+from fcunet_dask.io.units import calibrate
+
+
+def open_scan(
+    path: str | Path,
+    *,
+    calibration: Calibration | None = None,
+    dataset: str | None = None,
+    scan_shape: tuple[int, int] | None = None,
+    blocks: tuple[int, int] | None = None,
+) -> xr.Dataset:
+    """Open a 4D-STEM scan of any known format without reading its patterns.
+
+    Parameters
+    ----------
+    path : str or Path
+        The native store, a py4DSTEM, EMD, HyperSpy, Dectris, NeXus or other HDF5
+        file, a .npy or .npz file, or what RosettaSciIO reads (DM3, DM4, MIB, EMPAD,
+        BLO, TVIPS, MRC, Velox and more; extra ``io``).
+    calibration : Calibration, optional
+        Its values, where not None (its rotation: not 0), win over those of the file.
+    dataset : str, optional
+        Which array, where a file holds several.
+    scan_shape : tuple of int, optional
+        Rows and columns of the scan, where a file has its frames in one row. By
+        default they are one row, (1, n); a single pattern is a scan of (1, 1).
+    blocks : tuple of int, optional
+        Rows and columns that a task reads. By default whole shards of the native
+        store, and elsewhere about 32 MiB, in whole chunks of the file. Patterns are
+        never split.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``pattern`` (scan_y, scan_x, q_y, q_x), counts, lazy, in the dtype of the file
+        and native byte order (64-bit reals become float32); ``probe`` and ``mask``
+        (q_y, q_x) where the file has them; coordinates scan_y and scan_x in nm, q_y
+        and q_x in 1/Å, or all in px where a size is not known; attributes
+        ``calibration`` and ``source``.
+
+    Raises
+    ------
+    ReaderError
+        If the file is missing, damaged, incomplete, ambiguous or no scan; the message
+        names the file, the reason and the remedy.
+    CalibrationError
+        If the file's pixel sizes contradict each other.
+    MissingDependencyError
+        If the format needs an extra that is not installed.
+    ParameterError
+        If `blocks` or `scan_shape` is not a pair of positive integers.
+
+    Notes
+    -----
+    Values are not looked at: NaN and negative counts pass here, and are dealt with by
+    the detector, which reports the patterns that it could not use.
+    """
+    _refuse_no_pair("blocks", blocks)
+    _refuse_no_pair("scan_shape", scan_shape)
+    location = Path(path)
+    raw = reader_for(location)(location, dataset)
+    layout = arrange(raw, scan_shape)
+    known = _calibration(raw, layout, calibration)
+    source, dtype = scan_source(raw, layout)
+    block = blocks or choose_blocks(layout, dtype.itemsize)
+    pattern = lazy(source, layout.shape, dtype, (*block, *layout.shape[2:]))
+    scan = xr.Dataset({"pattern": ((*schema.SCAN, *schema.Q), pattern)})
+    for name, values in (("probe", raw.probe), ("mask", raw.mask)):
+        if values is not None:
+            scan[name] = (schema.Q, values)
+    scan.attrs = {**raw.attrs, "source": _provenance(location, raw)}
+    return _labelled(scan, known)
+
+
+def _labelled(scan: xr.Dataset, calibration: Calibration) -> xr.Dataset:
+    for dims, axis, units in (
+        (schema.SCAN, calibration.scan_axis, calibration.scan_units),
+        (schema.Q, calibration.q_axis, calibration.q_units),
+    ):
+        coords = {d: (d, axis(scan.sizes[d]), {"units": units}) for d in dims}
+        scan = scan.assign_coords(coords)
+    scan.attrs["calibration"] = calibration.to_dict()
+    found = [v for v in (schema.PATTERN, schema.PROBE, schema.MASK) if v.name in scan]
+    return schema.annotate(scan, *found)
+
+
+def _calibration(
+    raw: RawScan, layout: Layout, explicit: Calibration | None
+) -> Calibration:
+    if not raw.axes:
+        return calibrate((), (), raw.known, explicit)
+    *scan, q_y, q_x = (raw.axes[axis] for axis in layout.axes)
+    if explicit is None and len(scan) < 2 and (q_y.is_length and q_x.is_length):
+        msg = (
+            f"{raw.source.path}: pixels of {q_x.scale:g} {q_x.units} are those of an "
+            "image, not of a diffraction pattern; if it is one, pass calibration="
+        )
+        raise ReaderError(msg)
+    return calibrate(scan, (q_y, q_x), raw.known, explicit)
+
+
+def _provenance(path: Path, raw: RawScan) -> dict[str, object]:
+    file = path / "zarr.json" if (path / "zarr.json").exists() else path
+    info = file.stat()
+    return {
+        "path": str(path),
+        "reader": raw.reader,
+        "dataset": raw.dataset,
+        "size": info.st_size,
+        "mtime_ns": info.st_mtime_ns,
+    }
+
+
+def _refuse_no_pair(name: str, pair: tuple[int, int] | None) -> None:
+    if pair is not None and min(pair) < 1:
+        msg = f"{name} must be two positive integers (rows, columns), got {pair!r}"
+        raise ParameterError(msg)

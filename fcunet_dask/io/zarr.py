@@ -1,0 +1,107 @@
+"""Zarr groups: the native store, and those that others wrote."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+
+from fcunet_dask._commit import KEY, BlockStore
+from fcunet_dask._source import ZarrSource
+from fcunet_dask.calibration import Calibration
+from fcunet_dask.errors import ReaderError
+from fcunet_dask.io.raw import RawScan
+from fcunet_dask.io.units import Axis
+from fcunet_dask.schema import MASK, PATTERN, PROBE
+from fcunet_dask.types import Array
+
+
+def read_zarr(path: Path, dataset: str | None) -> RawScan:
+    """Open a Zarr group: ``pattern``, or the only array with four axes.
+
+    Raises
+    ------
+    ReaderError
+        If `path` is no group, holds no scan, or was not written to the end.
+    """
+    try:
+        group = zarr.open_group(path, mode="r")
+    except (OSError, ValueError, KeyError) as error:
+        msg = f"{path} is a folder, but no Zarr group ({error})"
+        raise ReaderError(msg) from error
+    native = KEY in group.attrs
+    if native:
+        _refuse_incomplete(path)
+    name = dataset or (PATTERN.name if native else _only(path, group))
+    array = group.get(name)
+    if not isinstance(array, zarr.Array):
+        msg = f"{path} has no array {name!r}"
+        raise ReaderError(msg)
+    attrs = dict(group.attrs) if native else {}
+    attrs.pop(KEY, None)
+    if "source" in attrs:
+        attrs["converted_from"] = attrs.pop("source")
+    return RawScan(
+        source=ZarrSource(str(path), name, strict=native),
+        shape=array.shape,
+        dtype=array.dtype,
+        reader="native" if native else "zarr",
+        dataset=name,
+        chunks=array.shards or array.chunks,
+        axes=_hyperspy_axes(group, name, array.ndim),
+        known=Calibration.from_dict(_mapping(attrs.pop("calibration", {}))),
+        probe=_small(group, PROBE.name),
+        mask=_small(group, MASK.name),
+        attrs=attrs,
+    )
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return dict(value) if isinstance(value, dict) else {}
+
+
+def _refuse_incomplete(path: Path) -> None:
+    store = BlockStore(path)
+    if not store.complete:
+        missing, total = len(store.pending()), math.prod(store.grid)
+        msg = (
+            f"{path} was not written to the end: {missing} of {total} blocks are "
+            "missing; run the same conversion again to go on with it"
+        )
+        raise ReaderError(msg)
+
+
+def _only(path: Path, group: zarr.Group) -> str:
+    found = {
+        name: item.shape
+        for name, item in group.members(max_depth=None)
+        if isinstance(item, zarr.Array)
+    }
+    scans = [name for name, shape in found.items() if len(shape) > 3]
+    if PATTERN.name in scans:
+        return PATTERN.name
+    if len(scans) != 1:
+        msg = (
+            f"{path}: {len(scans)} arrays with four axes in {found}; pass dataset= "
+            "the one that is the scan"
+        )
+        raise ReaderError(msg)
+    return scans[0]
+
+
+def _hyperspy_axes(group: zarr.Group, name: str, ndim: int) -> tuple[Axis, ...]:
+    """Return the axes that HyperSpy keeps beside its data; none elsewhere."""
+    parent = name.rpartition("/")[0]
+    axes = []
+    for index in range(ndim):
+        item = group.get(f"{parent}/axis-{index}") if parent else None
+        if item is None:
+            return ()
+        axes.append(Axis.of(item.attrs.get("scale"), item.attrs.get("units")))
+    return tuple(axes)
+
+
+def _small(group: zarr.Group, name: str) -> Array | None:
+    array = group.get(name)
+    return np.asarray(array[...]) if isinstance(array, zarr.Array) else None
