@@ -1,0 +1,180 @@
+"""How like the probe a pattern is, at every pixel."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fcunet_dask.kernels.arrays import fft_module, namespace
+from fcunet_dask.types import Array
+
+
+def bin_patterns(patterns: Array, factor: int) -> Array:
+    """Sum pixels `factor` × `factor`, in float32; a remainder at the end is cut.
+
+    Parameters
+    ----------
+    patterns : array
+        (n, rows, columns), any real dtype: sums cannot overflow.
+    factor : int
+        1 returns the patterns themselves.
+
+    Returns
+    -------
+    array
+        float32 (n, rows // factor, columns // factor).
+    """
+    xp = namespace(patterns)
+    out = patterns.astype(xp.float32, copy=False)
+    if factor == 1:
+        return out
+    n, rows, columns = out.shape
+    rows, columns = rows // factor, columns // factor
+    out = out[:, : rows * factor, : columns * factor]
+    columns_summed = out[:, :, ::factor].copy()
+    for i in range(1, factor):
+        columns_summed += out[:, :, i::factor]
+    summed = columns_summed[:, ::factor].copy()
+    for i in range(1, factor):
+        summed += columns_summed[:, i::factor]
+    return summed
+
+
+@dataclass(frozen=True, slots=True)
+class NormalizedTemplate:
+    """What locally normalised correlation needs of probe, window and mask.
+
+    Each attribute is float32 on the grid of the patterns or complex64 on that of
+    their half spectra.
+    """
+
+    template_ft: Array
+    window_ft: Array
+    template_sum: Array
+    template_norm: Array
+    count: Array
+    mask: Array
+
+
+def normalized_template(
+    template: Array, window: Array, mask: Array
+) -> NormalizedTemplate:
+    """Prepare `normalized_correlation`.
+
+    Parameters
+    ----------
+    template, window : numpy.ndarray
+        (rows, columns), the expected √counts and the pixels (0 or 1) over which they
+        are compared, both centred on pixel (0, 0) (wrapped around).
+    mask : numpy.ndarray
+        (rows, columns), 1 where the detector measures.
+
+    Returns
+    -------
+    NormalizedTemplate
+    """
+    fft = fft_module(template)
+    shape = template.shape
+
+    def correlate(image: Array, kernel_ft: Array) -> Array:
+        return np.asarray(
+            fft.irfft2(fft.rfft2(image) * kernel_ft, s=shape), dtype=np.float64
+        )
+
+    template = template * window
+    template_ft = np.conj(fft.rfft2(template))
+    window_ft = np.conj(fft.rfft2(window))
+    count = np.maximum(correlate(mask, window_ft), 1e-3)
+    total = correlate(mask, template_ft)
+    squares = correlate(mask, np.conj(fft.rfft2(template**2)))
+    full = float((template**2).sum() - template.sum() ** 2 / window.sum())
+    variance = np.maximum(squares - total**2 / count, 0.05 * full)
+    single = [total / count, 1 / np.sqrt(variance), count, mask]
+    mean, norm, number, kept = (np.asarray(a, np.float32) for a in single)
+    return NormalizedTemplate(
+        template_ft.astype(np.complex64),
+        window_ft.astype(np.complex64),
+        mean,
+        norm,
+        number,
+        kept,
+    )
+
+
+def normalized_correlation(
+    counts: Array, prepared: NormalizedTemplate, floor: float = 0.05
+) -> tuple[Array, Array]:
+    """Correlate √counts with the template, each window with its own mean and variance.
+
+    ρ = Σ m (x − x̄)(T − T̄) / √(Σ m (x − x̄)² Σ m (T − T̄)²), sums over the window around
+    a pixel and the pixels m that measure (Lewis, *Vision Interface* (1995) 120; with
+    masks: Padfield, *IEEE Trans. Image Process.* 21 (2012) 2706), with x = √counts,
+    whose noise is the same everywhere.
+
+    Parameters
+    ----------
+    counts : array
+        float32 (n, rows, columns), not negative.
+    prepared : NormalizedTemplate
+        On the same device.
+    floor : float
+        Added to the variance of a pixel, so that an empty window has ρ = 0.
+
+    Returns
+    -------
+    likeness : array
+        float32 (n, rows, columns): ρ, −1 to 1.
+    strength : array
+        float32 (n, rows, columns): the disk's height in √counts, fitted at each pixel,
+        times √Σ(T − T̄)²; its noise is about ½.
+    """
+    xp = namespace(counts)
+    fft = fft_module(counts)
+    counts = xp.maximum(counts, 0) * prepared.mask
+    root = xp.sqrt(counts)
+    shape = counts.shape[-2:]
+    root_ft = fft.rfft2(root)
+    mean_sum = fft.irfft2(root_ft * prepared.window_ft, s=shape)
+    root_ft *= prepared.template_ft
+    strength = fft.irfft2(root_ft, s=shape)
+    counts_ft = fft.rfft2(counts)
+    counts_ft *= prepared.window_ft
+    variance = fft.irfft2(counts_ft, s=shape)
+    strength -= mean_sum * prepared.template_sum
+    strength *= prepared.template_norm
+    mean_sum *= mean_sum
+    mean_sum /= prepared.count
+    variance -= mean_sum
+    variance = xp.maximum(variance, 0, out=variance)
+    variance += floor * prepared.count
+    xp.sqrt(variance, out=variance)
+    return strength / variance, strength
+
+
+def power_correlation(patterns: Array, kernel_ft: Array, power: float) -> Array:
+    """Cross (power 1), hybrid (between) and phase (0) correlation.
+
+    c = FT⁻¹(|m|ᵖ exp(i arg m)), m = FT(pattern) · FT(kernel)* (Pekin et al.,
+    *Ultramicroscopy* 176 (2017) 170).
+
+    Parameters
+    ----------
+    patterns : array
+        float32 (n, rows, columns).
+    kernel_ft : array
+        complex64 (rows, columns // 2 + 1), the conjugate spectrum of the kernel.
+    power : float
+        0 to 1.
+
+    Returns
+    -------
+    array
+        float32 (n, rows, columns), negative values cut to 0.
+    """
+    xp = namespace(patterns)
+    fft = fft_module(patterns)
+    product = fft.rfft2(patterns) * kernel_ft
+    if power != 1:
+        magnitude = xp.abs(product)
+        magnitude = xp.maximum(magnitude, 1e-6 * magnitude.max(axis=(1, 2))[:, None, None])
+        product *= magnitude ** (power - 1)
+    return xp.maximum(fft.irfft2(product, s=patterns.shape[-2:]), 0)

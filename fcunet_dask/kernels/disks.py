@@ -1,0 +1,433 @@
+"""Position of a disk of known outline and unknown, smooth filling.
+
+The counts around a disk are modelled as μ = T(q − c) f(q) + b: the tabulated aperture
+T, a background b, and a filling f that is a constant plus smooth modes, each with a
+Gaussian prior of the width that the fillings of the scan have. Fisher scoring with
+Poisson weights finds all of them together, so that structure drawn inside the disk by
+dynamical scattering does not pull its centre, while flat disks keep the precision that
+the counting statistics allow. The posterior covariance of c is the error bar.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from fcunet_dask.kernels.aperture import (
+    OFFSETS,
+    cell_offsets,
+    image_table,
+    round_table,
+    smooth_modes,
+    window_pixels,
+)
+from fcunet_dask.kernels.arrays import namespace
+from fcunet_dask.types import Array
+
+
+@dataclass(frozen=True, slots=True)
+class DiskModel:
+    """Everything about the disks of a scan that does not depend on the pattern.
+
+    Attributes
+    ----------
+    y, x : array
+        Pixels of the window, int (n,).
+    half : int
+        Half width of the window, px.
+    table : array
+        float32 (3, OFFSETS², n): T and its slopes.
+    modes : array
+        float32 (k + 1, n): 1 and the modes of the filling.
+    products : array
+        float32 (n, (k + 1)(k + 2) / 2): products of pairs of modes.
+    prior : array
+        float32 (k,): relative variance of each mode's coefficient.
+    area : float
+        Sum of T, px.
+    """
+
+    y: Array
+    x: Array
+    half: int
+    table: Array
+    modes: Array
+    products: Array
+    prior: Array
+    area: float
+
+    def on_device_of(self, array: Any) -> "DiskModel":
+        """Return the model with its arrays on the device of `array`."""
+        xp = namespace(array)
+        names = ("y", "x", "table", "modes", "products", "prior")
+        return replace(self, **{n: xp.asarray(getattr(self, n)) for n in names})
+
+
+def disk_model(
+    radius: float,
+    edge: float,
+    *,
+    structure: float,
+    image: Array | None = None,
+    center: tuple[float, float] = (0.0, 0.0),
+    modes: int = 9,
+    margin: float = 2.5,
+) -> DiskModel:
+    """Build the model of a disk.
+
+    Parameters
+    ----------
+    radius, edge : float
+        Of the aperture and of its edge, px.
+    structure : float
+        Standard deviation of the filling relative to its mean; 0 = flat disks.
+    image, center : numpy.ndarray, (float, float)
+        The probe itself, plateau 1, and its centre, where it is not a round disk.
+    modes : int
+        Number of modes of the filling.
+    margin : float
+        Background around the disk that is fitted along, px.
+
+    Returns
+    -------
+    DiskModel
+    """
+    half = int(np.ceil(radius + margin))
+    y, x = window_pixels(half)
+    if image is None:
+        table = round_table(radius, edge, half)
+    else:
+        table = image_table(image, center, half)
+    functions, variances = smooth_modes(y, x, radius, modes)
+    first, second = np.triu_indices(len(functions))
+    products = (functions[first] * functions[second]).T
+    return DiskModel(
+        y=y,
+        x=x,
+        half=half,
+        table=table,
+        modes=functions,
+        products=np.ascontiguousarray(products),
+        prior=(max(structure, 1e-3) ** 2 * variances).astype(np.float32),
+        area=float(table[0].sum(axis=1).mean()),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DiskFits:
+    """Fitted disks, one row each.
+
+    Attributes
+    ----------
+    position : array
+        float64 (m, 2): y, x, px.
+    covariance : array
+        float64 (m, 3): yy, yx, xx, px².
+    intensity : array
+        float64 (m,): counts in the disk, above background.
+    background : array
+        float64 (m,): counts per pixel around it.
+    misfit : array
+        float64 (m,): mean squared residual in units of the counting noise.
+    filling : array
+        float64 (m,): variance of the fitted filling over that of the prior.
+    moved : array
+        float64 (m,): distance from the start, px.
+    """
+
+    position: Array
+    covariance: Array
+    intensity: Array
+    background: Array
+    misfit: Array
+    filling: Array
+    moved: Array
+
+
+def pad_mask(mask: Array, half: int) -> Array:
+    """Surround a mask (1 = measures) by a border of 0 as wide as the window."""
+    xp = namespace(mask)
+    return xp.pad(mask.astype(xp.float32), half)
+
+
+def fit_disks(
+    patterns: Array,
+    padded_mask: Array,
+    index: Array,
+    offset: Array,
+    model: DiskModel,
+    gain: float = 1.0,
+    steps: tuple[int, ...] = (1, 2),
+) -> DiskFits:
+    """Fit the disks near `index` + `offset`.
+
+    Parameters
+    ----------
+    patterns : array
+        (n, rows, columns), counts, any real dtype.
+    padded_mask : array
+        float32 (rows + 2 half, columns + 2 half), from `pad_mask`.
+    index : array
+        int (3, m): pattern, row, column of each disk.
+    offset : array
+        float (m, 2): y, x from that pixel, px.
+    model : DiskModel
+        On the same device.
+    gain : float
+        Counts of one electron.
+    steps : tuple of int
+        Steps of Fisher scoring with the window at one place; between them the window
+        moves to the pixel nearest to the disk.
+
+    Returns
+    -------
+    DiskFits
+    """
+    xp = namespace(patterns)
+    start = index[1:].T + offset
+    counts, kept = _windows(patterns, padded_mask, index, model, gain)
+    state = _start(counts, kept, offset, model)
+    for i, number in enumerate(steps):
+        if i:
+            shift = xp.rint(state.offset)
+            index = _inside(index + _as_index(shift), patterns.shape)
+            state.offset = state.offset - shift
+            counts, kept = _windows(patterns, padded_mask, index, model, gain)
+        for _ in range(number):
+            state = _step(counts, kept, state, model)
+    return _result(index, start, state, model, gain)
+
+
+def _as_index(shift: Array) -> Array:
+    """(m, 2) y, x as (3, m) pattern, row, column."""
+    xp = namespace(shift)
+    return xp.concatenate([xp.zeros((1, len(shift))), shift.T]).astype(xp.int64)
+
+
+def _inside(index: Array, shape: tuple[int, ...]) -> Array:
+    xp = namespace(index)
+    index[1] = xp.clip(index[1], 0, shape[1] - 1)
+    index[2] = xp.clip(index[2], 0, shape[2] - 1)
+    return index
+
+
+@dataclass(slots=True)
+class _State:
+    offset: Array
+    filling: Array
+    background: Array
+    covariance: Array
+    misfit: Array
+
+
+def _windows(
+    patterns: Array, padded_mask: Array, index: Array, model: DiskModel, gain: float
+) -> tuple[Array, Array]:
+    """Electrons and mask, float32 (m, n), in the window around each disk."""
+    xp = namespace(patterns)
+    _, rows, columns = patterns.shape
+    image, row, column = index
+    base = (image * rows + row) * columns + column
+    pixels = base[:, None] + (model.y * columns + model.x)
+    flat = patterns.reshape(-1)
+    counts = xp.take(flat, xp.clip(pixels, 0, flat.size - 1)).astype(xp.float32)
+    width = columns + 2 * model.half
+    base = (row + model.half) * width + column + model.half
+    kept = xp.take(padded_mask.reshape(-1), base[:, None] + (model.y * width + model.x))
+    counts *= kept
+    if gain != 1:
+        counts *= 1 / gain
+    return counts, kept
+
+
+def _start(counts: Array, kept: Array, offset: Array, model: DiskModel) -> _State:
+    xp = namespace(counts)
+    middle = model.table[0, OFFSETS * (OFFSETS + 1) // 2]
+    outside = kept * (middle < 0.02)
+    inside = kept * (middle > 0.9)
+    background = (counts * outside).sum(1) / xp.maximum(outside.sum(1), 1)
+    height = (counts * inside).sum(1) / xp.maximum(inside.sum(1), 1) - background
+    filling = xp.zeros((len(counts), len(model.modes)), xp.float32)
+    filling[:, 0] = xp.maximum(height, 1e-3)
+    zeros = xp.zeros(len(counts))
+    return _State(
+        offset.astype(xp.float32),
+        filling,
+        background.astype(xp.float32),
+        xp.zeros((len(counts), 3)),
+        zeros,
+    )
+
+
+def _aperture(offset: Array, model: DiskModel) -> tuple[Array, Array, Array]:
+    """T and its slopes, (m, n), at `offset`: the nearest cell, and Taylor from there."""
+    xp = namespace(offset)
+    cell = xp.clip(xp.floor((offset + 0.5) * OFFSETS), 0, OFFSETS - 1).astype(xp.int64)
+    nearest = xp.asarray(cell_offsets(), dtype=xp.float32)[cell]
+    entry = cell[:, 0] * OFFSETS + cell[:, 1]
+    T, slope_y, slope_x = (xp.take(t, entry, axis=0) for t in model.table)
+    rest = offset - nearest
+    T += rest[:, :1] * slope_y
+    T += rest[:, 1:] * slope_x
+    return xp.maximum(T, 0, out=T), slope_y, slope_x
+
+
+def _step(counts: Array, kept: Array, state: _State, model: DiskModel) -> _State:
+    """One step of Fisher scoring for centre, filling and background."""
+    xp = namespace(counts)
+    T, slope_y, slope_x = _aperture(state.offset, model)
+    mean = xp.maximum(state.filling[:, 0], 1e-3)
+    filling = xp.maximum(state.filling @ model.modes, 0.05 * mean[:, None])
+    slope_y *= filling
+    slope_x *= filling
+    filling *= T
+    filling += state.background[:, None]
+    weight = kept / xp.maximum(filling, (0.02 * mean + 0.02)[:, None])
+    rest = counts - filling
+    misfit = weight * rest * rest
+    scale = 25 * xp.maximum(xp.minimum(misfit, 100).sum(1) / kept.sum(1), 1)
+    weight *= xp.minimum(1, scale[:, None] / xp.maximum(misfit, 1e-6))
+    matrix, right = _normal_equations(weight, T, slope_y, slope_x, rest, model)
+    _add_priors(matrix, right, state.filling, mean, model)
+    solution = _solve(matrix, right)
+    step = xp.clip(solution[:, :2, 0], -0.5, 0.5).astype(xp.float32)
+    filled = state.filling + solution[:, 2:-1, 0].astype(xp.float32)
+    filled[:, 0] = xp.maximum(filled[:, 0], 1e-3)
+    background = state.background + solution[:, -1, 0].astype(xp.float32)
+    return _State(
+        xp.clip(state.offset + step, -1.5, 1.5),
+        filled,
+        xp.maximum(background, 0),
+        xp.stack([solution[:, 0, 1], solution[:, 1, 1], solution[:, 1, 2]], axis=-1),
+        (weight * rest * rest).sum(1) / xp.maximum(kept.sum(1), 1),
+    )
+
+
+def _normal_equations(
+    weight: Array,
+    T: Array,
+    slope_y: Array,
+    slope_x: Array,
+    rest: Array,
+    model: DiskModel,
+) -> tuple[Array, Array]:
+    """Fisher matrix (m, p, p) and gradient (m, p): centre, filling, background.
+
+    All sums over pixels with modes are products with matrices that the disks share.
+    """
+    xp = namespace(weight)
+    k = len(model.modes)
+    last = k + 2
+    matrix = xp.empty((len(weight), k + 3, k + 3))
+    right = xp.empty((len(weight), k + 3))
+    first, second = np.triu_indices(k)
+    weight_T = weight * T
+    block = (weight_T * T) @ model.products
+    matrix[:, 2 + first, 2 + second] = block
+    matrix[:, 2 + second, 2 + first] = block
+    right[:, 2:last] = (weight_T * rest) @ model.modes.T
+    matrix[:, last, 2:last] = matrix[:, 2:last, last] = weight_T @ model.modes.T
+    matrix[:, last, last] = weight.sum(1) + 1e-6
+    weighted_rest = weight * rest
+    right[:, last] = weighted_rest.sum(1)
+    slopes = (slope_y, slope_x)
+    for i, slope in enumerate(slopes):
+        cross = (weight_T * slope) @ model.modes.T
+        matrix[:, i, 2:last] = matrix[:, 2:last, i] = cross
+        weighted = weight * slope
+        matrix[:, i, last] = matrix[:, last, i] = weighted.sum(1)
+        right[:, i] = _row_sums(weighted_rest, slope)
+        for j in range(i + 1):
+            matrix[:, i, j] = matrix[:, j, i] = _row_sums(weighted, slopes[j])
+    return matrix, right
+
+
+def _row_sums(a: Array, b: Array) -> Array:
+    """Σ over pixels of a b, (m,)."""
+    xp = namespace(a)
+    return xp.matmul(a[:, None, :], b[:, :, None])[:, 0, 0]
+
+
+def _add_priors(
+    matrix: Array, right: Array, filling: Array, mean: Array, model: DiskModel
+) -> None:
+    """Width of the filling's coefficients; and ±2 px for the centre, a weak leash."""
+    xp = namespace(matrix)
+    precision = 1 / (mean[:, None] ** 2 * model.prior + 1e-12)
+    diagonal = xp.arange(3, matrix.shape[1] - 1)
+    matrix[:, diagonal, diagonal] += precision
+    right[:, 3:-1] -= precision * filling[:, 1:]
+    matrix[:, 0, 0] += 0.25
+    matrix[:, 1, 1] += 0.25
+
+
+def _solve(matrix: Array, right: Array) -> Array:
+    """Solve for the step and, in the same call, the first two columns of the inverse."""
+    xp = namespace(matrix)
+    scale = 1 / xp.sqrt(xp.diagonal(matrix, axis1=1, axis2=2))
+    matrix *= scale[:, :, None]
+    matrix *= scale[:, None, :]
+    columns = xp.zeros((*right.shape, 3))
+    columns[:, :, 0] = right * scale
+    columns[:, 0, 1] = scale[:, 0]
+    columns[:, 1, 2] = scale[:, 1]
+    return xp.linalg.solve(matrix, columns) * scale[:, :, None]
+
+
+def correlation_covariance(
+    patterns: Array,
+    padded_mask: Array,
+    index: Array,
+    offset: Array,
+    model: DiskModel,
+    gain: float = 1.0,
+) -> Array:
+    """Covariance of the maximum of a correlation with the flat disk.
+
+    Of δ = argmax Σ T(q − δ) x(q) it is H⁻¹ J H⁻¹ with J = Σ ∇T ∇Tᵀ Var x, Poisson, and
+    H = h Σ ∇T ∇Tᵀ for a disk of height h.
+
+    Parameters
+    ----------
+    patterns, padded_mask, index, offset, model, gain
+        As for `fit_disks`.
+
+    Returns
+    -------
+    array
+        float64 (m, 3): yy, yx, xx, px².
+    """
+    xp = namespace(patterns)
+    counts, kept = _windows(patterns, padded_mask, index, model, gain)
+    height = _start(counts, kept, offset, model).filling[:, 0]
+    _, slope_y, slope_x = _aperture(xp.clip(offset, -0.5, 0.5), model)
+    pairs = (slope_y * slope_y, slope_y * slope_x, slope_x * slope_x)
+    noise = _symmetric([(p * counts).sum(1) for p in pairs])
+    curvature = _symmetric([height * (p * kept).sum(1) for p in pairs])
+    inverse = xp.linalg.inv(curvature + 1e-6 * xp.eye(2))
+    covariance = inverse @ noise @ inverse
+    return covariance.reshape(-1, 4)[:, [0, 1, 3]]
+
+
+def _symmetric(parts: list[Array]) -> Array:
+    """Stack yy, yx, xx (m,) into float64 (m, 2, 2)."""
+    xp = namespace(parts[0])
+    yy, yx, xx = (p.astype(xp.float64) for p in parts)
+    return xp.stack([yy, yx, yx, xx], axis=-1).reshape(-1, 2, 2)
+
+
+def _result(
+    index: Array, start: Array, state: _State, model: DiskModel, gain: float
+) -> DiskFits:
+    xp = namespace(state.offset)
+    position = index[1:].T + state.offset.astype(xp.float64)
+    relative = state.filling[:, 1:] / state.filling[:, :1]
+    return DiskFits(
+        position=position,
+        covariance=state.covariance,
+        intensity=state.filling[:, 0].astype(xp.float64) * model.area * gain,
+        background=state.background.astype(xp.float64) * gain,
+        misfit=state.misfit.astype(xp.float64),
+        filling=(relative**2 / model.prior).mean(1).astype(xp.float64),
+        moved=xp.hypot(*(position - start).T),
+    )

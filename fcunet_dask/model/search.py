@@ -1,0 +1,256 @@
+"""Where disks may be: maxima of a correlation with the probe, coarse and cheap."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import scipy.ndimage
+
+from fcunet_dask.kernels.aperture import disk_image
+from fcunet_dask.kernels.arrays import fft_module, namespace
+from fcunet_dask.kernels.correlation import (
+    NormalizedTemplate,
+    bin_patterns,
+    normalized_correlation,
+    normalized_template,
+    power_correlation,
+)
+from fcunet_dask.kernels.maxima import (
+    PeakLimits,
+    local_maxima,
+    pad_by_image,
+    parabola_offsets,
+    select_peaks,
+    upsampled_offsets,
+)
+from fcunet_dask.types import Array
+
+Method = Literal["normalized", "cross", "hybrid", "phase"]
+Kernel = Literal["flat", "trench", "edge"]
+
+POWERS = {"cross": 1.0, "hybrid": 0.8, "phase": 0.0}
+SEARCH_RADIUS = 5.0
+"""Radius, px, to which disks are binned for the search: finer adds cost, not disks."""
+WINDOW = 1.35
+"""Radius of the window of local normalisation over that of the disk."""
+
+
+class Recipe(Protocol):
+    """The attributes of `TemplateMatching` that the search needs."""
+
+    radius: float
+    edge: float
+    image: Array | None
+    center: tuple[float, float]
+    method: Method
+    kernel: Kernel
+    subpixel: Any
+    min_score: float
+    min_significance: float
+    edge_boundary: float | None
+
+
+@dataclass(slots=True)
+class Candidates:
+    """A flat list of possible disks.
+
+    Attributes
+    ----------
+    image : array
+        int (m,): the pattern each is in.
+    position : array
+        float (m, 2): y, x, px of the full pattern.
+    brightness, score : array
+        float (m,).
+    covariance : array
+        float (m, 3): yy, yx, xx, px².
+    """
+
+    image: Array
+    position: Array
+    brightness: Array
+    score: Array
+    covariance: Array = field(default_factory=lambda: np.empty((0, 3)))
+
+    def nearest_pixels(self, shape: tuple[int, ...]) -> Array:
+        """Pattern, row and column, int (3, m), of the pixel nearest to each."""
+        xp = namespace(self.position)
+        pixel = xp.rint(self.position).astype(xp.int64)
+        row = xp.clip(pixel[:, 0], 0, shape[1] - 1)
+        column = xp.clip(pixel[:, 1], 0, shape[2] - 1)
+        return xp.stack([self.image, row, column])
+
+    def selected(self, limits: PeakLimits, n: int) -> tuple[Array, Array]:
+        """Table (n, width) of the candidates of each pattern, and which of them stay.
+
+        The limit on their number is not yet applied.
+        """
+        xp = namespace(self.position)
+        width = 1
+        if len(self.image):
+            width = int(xp.bincount(self.image, minlength=n).max())
+        width = min(width, 4 * limits.max_peaks)
+        table = pad_by_image(self.image, self.brightness, n, width)
+        free = replace(limits, max_peaks=width)
+        return table, select_peaks(table, self.position, self.brightness, free)
+
+    def thinned(self, limits: PeakLimits, n: int, most: int) -> "Candidates":
+        """Those that keep their distance, at most `most` a pattern."""
+        spacing_only = PeakLimits(limits.min_spacing, limits.edge, max_peaks=most)
+        table, keep = self.selected(spacing_only, n)
+        xp = namespace(keep)
+        chosen = table[keep & (xp.cumsum(keep, axis=1) <= most)]
+        return Candidates(
+            self.image[chosen],
+            self.position[chosen],
+            self.brightness[chosen],
+            self.score[chosen],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Patterns → candidates, for one probe and one shape of patterns."""
+
+    factor: int
+    edge: int
+    method: Method
+    subpixel: str
+    min_score: float
+    min_significance: float
+    template: NormalizedTemplate | None
+    kernel_ft: Array | None
+
+    def on_device_of(self, array: Any) -> "Search":
+        """Return the search with its arrays on the device of `array`."""
+        xp = namespace(array)
+        if self.template is None:
+            return replace(self, kernel_ft=xp.asarray(self.kernel_ft))
+        names = NormalizedTemplate.__dataclass_fields__
+        moved = {name: xp.asarray(getattr(self.template, name)) for name in names}
+        return replace(self, template=NormalizedTemplate(**moved))
+
+    def __call__(self, patterns: Array) -> Candidates:
+        """Find the candidates of a batch (n, rows, columns)."""
+        xp = namespace(patterns)
+        binned = bin_patterns(patterns, self.factor)
+        if self.template is not None:
+            images, strength = normalized_correlation(binned, self.template)
+            index = local_maxima(images, self.min_score, self.edge)
+            brightness = 2 * strength[tuple(index)]
+            index = index[:, brightness > self.min_significance]
+            brightness = brightness[brightness > self.min_significance]
+            score = images[tuple(index)]
+        else:
+            images = power_correlation(binned, self.kernel_ft, POWERS[self.method])
+            index = local_maxima(images, 0.0, self.edge)
+            brightness = images[tuple(index)]
+            brightest = xp.maximum(images.max(axis=(1, 2)), 1e-30)
+            score = brightness / brightest[index[0]]
+        position = index[1:].T + self._offsets(images, index)
+        centre = 0.5 * (self.factor - 1)
+        return Candidates(
+            index[0], position * self.factor + centre, brightness, score
+        )
+
+    def _offsets(self, images: Array, index: Array) -> Array:
+        xp = namespace(images)
+        if self.subpixel == "none":
+            return xp.zeros((index.shape[1], 2))
+        if self.subpixel != "dft" or not index.shape[1]:
+            return parabola_offsets(images, index)
+        spectra = fft_module(images).rfft2(images) / images[0].size
+        position = index[1:].T
+        return xp.concatenate(
+            [
+                upsampled_offsets(
+                    spectra[index[0, i : i + 64]],
+                    position[i : i + 64],
+                    16,
+                    images.shape[1:],
+                )
+                for i in range(0, len(position), 64)
+            ]
+        )
+
+
+def make_search(recipe: Recipe, shape: tuple[int, int], mask: Array) -> Search:
+    """Prepare the search of a detector.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        The detector.
+    shape : (int, int)
+        Of the patterns.
+    mask : numpy.ndarray
+        float (rows, columns), 1 where the detector measures.
+
+    Returns
+    -------
+    Search
+    """
+    exact = recipe.subpixel in ("parabola", "dft", "none")
+    factor = 1 if exact else max(1, int(recipe.radius // SEARCH_RADIUS))
+    boundary = recipe.radius if recipe.edge_boundary is None else recipe.edge_boundary
+    small = (shape[0] // factor, shape[1] // factor)
+    aperture = _aperture(recipe, small, factor)
+    template = kernel_ft = None
+    if recipe.method == "normalized":
+        mask = bin_patterns(mask[None], factor)[0] == factor**2
+        radius = recipe.radius / factor
+        window = disk_image(small, _middle(small), WINDOW * radius, 0.01) > 0.5
+        template = normalized_template(
+            _wrapped(np.sqrt(aperture)), _wrapped(window.astype(float)), mask.astype(float)
+        )
+    else:
+        kernel = _wrapped(_kernel(aperture, recipe.kernel, recipe.radius / factor))
+        kernel_ft = np.conj(np.fft.rfft2(kernel)).astype(np.complex64)
+    return Search(
+        factor=factor,
+        edge=int(np.floor(boundary / factor)),
+        method=recipe.method,
+        subpixel=recipe.subpixel,
+        min_score=recipe.min_score,
+        min_significance=recipe.min_significance,
+        template=template,
+        kernel_ft=kernel_ft,
+    )
+
+
+def _middle(shape: tuple[int, int]) -> tuple[float, float]:
+    return (float(shape[0] // 2), float(shape[1] // 2))
+
+
+def _wrapped(image: Array) -> Array:
+    """Move the middle of `image` to pixel (0, 0)."""
+    return np.roll(image, (-(image.shape[0] // 2), -(image.shape[1] // 2)), (0, 1))
+
+
+def _aperture(recipe: Recipe, shape: tuple[int, int], factor: int) -> Array:
+    """Image of the probe, binned, in the middle of the binned pattern."""
+    middle = _middle(shape)
+    if recipe.image is None:
+        edge = max(recipe.edge / factor, 0.3)
+        return disk_image(shape, middle, recipe.radius / factor, edge)
+    fine = np.arange(factor) - 0.5 * (factor - 1)
+    y = ((np.arange(shape[0]) - middle[0]) * factor)[:, None] + fine
+    x = ((np.arange(shape[1]) - middle[1]) * factor)[:, None] + fine
+    grid = np.meshgrid(y.ravel() + recipe.center[0], x.ravel() + recipe.center[1])
+    image = scipy.ndimage.map_coordinates(recipe.image, [grid[0].T, grid[1].T], order=1)
+    image = image.reshape(shape[0], factor, shape[1], factor).mean(axis=(1, 3))
+    return np.asarray(np.clip(image, 0, None))
+
+
+def _kernel(aperture: Array, kind: Kernel, radius: float) -> Array:
+    """Kernel of the linear methods, unit sum of its positive part."""
+    if kind == "trench":
+        middle = _middle(aperture.shape)
+        y = np.arange(aperture.shape[0])[:, None] - middle[0]
+        x = np.arange(aperture.shape[1]) - middle[1]
+        depth = np.clip((np.hypot(y, x) - radius) / radius, 0, 1)
+        ring = np.sin(np.pi * depth) ** 2
+        aperture = aperture / aperture.sum() - ring / ring.sum()
+    elif kind == "edge":
+        aperture = -scipy.ndimage.laplace(scipy.ndimage.gaussian_filter(aperture, 0.5))
+    return np.asarray(aperture / np.clip(aperture, 0, None).sum())

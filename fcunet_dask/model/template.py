@@ -1,0 +1,319 @@
+"""Template matching: the classical detector, and the yardstick of every other."""
+
+import functools
+import hashlib
+from collections import OrderedDict
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+import numpy as np
+
+from fcunet_dask.errors import ParameterError
+from fcunet_dask.kernels.arrays import namespace, to_host
+from fcunet_dask.kernels.disks import (
+    DiskFits,
+    DiskModel,
+    correlation_covariance,
+    disk_model,
+    fit_disks,
+    pad_mask,
+)
+from fcunet_dask.kernels.maxima import PeakLimits, pad_by_image, select_peaks
+from fcunet_dask.model.detector import PatternStatus, Peaks
+from fcunet_dask.model.search import Candidates, Kernel, Method, Search, make_search
+from fcunet_dask.types import Array
+
+Subpixel = Literal["none", "parabola", "dft", "fit"]
+
+_BATCH_BYTES = 2**21
+_MOST_PREPARED = 8
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TemplateMatching:
+    """Disks by correlation with the probe, refined by a fit of their outline.
+
+    Parameters
+    ----------
+    radius, edge : float
+        Of the probe's disk and of its blurred edge, px.
+    image : numpy.ndarray, optional
+        (rows, columns) the probe itself, plateau 1, where it is not a plain disk.
+    center : (float, float)
+        y, x of the probe in `image`, px.
+    mask : numpy.ndarray, optional
+        bool (rows, columns) of the patterns, True where the detector measures.
+    method : {"normalized", "cross", "hybrid", "phase"}
+        ``normalized``: locally normalised, on √counts. The others: linear in the
+        counts, spectral magnitude to the power 1, 0.8 and 0.
+    kernel : {"flat", "trench", "edge"}
+        For the linear methods: the probe; the probe minus a ring around it, of zero
+        sum; the probe's Laplacian, which correlates edges with edges.
+    subpixel : {"fit", "dft", "parabola", "none"}
+        ``fit``: outline known, filling unknown (`kernels.disks`); ``dft``: correlation
+        on a grid 16 times finer.
+    structure : float
+        Standard deviation of the fillings relative to their mean, for ``fit``.
+    gain : float
+        Counts of one electron.
+    min_score, min_significance : float
+        Least likeness (−1 to 1), and least height over its noise, for ``normalized``.
+    min_spacing, edge_boundary : float, optional
+        px; by default 1.5 and 1 radius.
+    min_absolute, min_relative, relative_to, max_peaks
+        Limits on the brightness and number of peaks (`kernels.maxima.PeakLimits`);
+        brightness is the counts in a disk with ``fit``, else the correlation's height.
+
+    Raises
+    ------
+    ParameterError
+        If a value makes no sense.
+    """
+
+    radius: float
+    edge: float = 0.5
+    image: Array | None = None
+    center: tuple[float, float] = (0.0, 0.0)
+    mask: Array | None = None
+    method: Method = "normalized"
+    kernel: Kernel = "trench"
+    subpixel: Subpixel = "fit"
+    structure: float = 0.3
+    gain: float = 1.0
+    min_score: float = 0.3
+    min_significance: float = 5.0
+    min_spacing: float | None = None
+    edge_boundary: float | None = None
+    min_absolute: float = 0.0
+    min_relative: float = 0.0
+    relative_to: int = 0
+    max_peaks: int = 128
+    token: str = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        _check(self)
+        parts = [getattr(self, f.name) for f in fields(self) if f.init]
+        digest = hashlib.sha256()
+        for part in parts:
+            raw = part.tobytes() if isinstance(part, np.ndarray) else repr(part).encode()
+            digest.update(raw + b"|")
+        object.__setattr__(self, "token", digest.hexdigest())
+
+    def __dask_tokenize__(self) -> str:
+        return self.token
+
+    def __call__(self, patterns: Array) -> Peaks:
+        """Find the disks of `patterns`.
+
+        Parameters
+        ----------
+        patterns : array
+            (n, rows, columns), counts, NumPy or CuPy.
+
+        Returns
+        -------
+        Peaks
+            On the host.
+
+        Raises
+        ------
+        ParameterError
+            If the disk does not fit into the pattern.
+        """
+        shape = (int(patterns.shape[1]), int(patterns.shape[2]))
+        prepared = _prepare(self, shape, patterns)
+        step = max(1, _BATCH_BYTES // (4 * shape[0] * shape[1]))
+        if namespace(patterns) is not np:
+            step *= 64
+        found = [
+            self._find(patterns[i : i + step], prepared)
+            for i in range(0, len(patterns), step)
+        ]
+        if not found:
+            return Peaks.empty(0, self.max_peaks)
+        names = [f.name for f in fields(Peaks)]
+        return Peaks(*(np.concatenate([getattr(p, n) for p in found]) for n in names))
+
+    def _limits(self) -> PeakLimits:
+        return PeakLimits(
+            min_spacing=_default(self.min_spacing, 1.5 * self.radius),
+            edge=_default(self.edge_boundary, self.radius),
+            min_absolute=self.min_absolute,
+            min_relative=self.min_relative,
+            relative_to=self.relative_to,
+            max_peaks=self.max_peaks,
+        )
+
+    def _find(self, patterns: Array, prepared: "_Prepared") -> Peaks:
+        """Peaks of one batch."""
+        patterns, status = clean(patterns)
+        limits = self._limits()
+        candidates = prepared.search(patterns)
+        if self.subpixel == "fit":
+            candidates = candidates.thinned(limits, len(patterns), 2 * self.max_peaks)
+            candidates = self._fitted(patterns, candidates, prepared)
+        else:
+            candidates.covariance = self._covariance(patterns, candidates, prepared)
+        return arrange(candidates, status, limits, len(patterns))
+
+    def _fitted(
+        self, patterns: Array, found: Candidates, prepared: "_Prepared"
+    ) -> Candidates:
+        """Replace positions and brightness by those of the fit, and drop failed ones."""
+        model = prepared.model
+        nearest = found.nearest_pixels(patterns.shape)
+        offset = found.position - nearest[1:].T
+        fits: DiskFits = fit_disks(
+            patterns, prepared.mask, nearest, offset, model, self.gain
+        )
+        noise = fits.covariance[:, 0] + fits.covariance[:, 2]
+        good = (fits.moved < max(1.5, 0.5 * self.radius)) & (noise < self.radius**2)
+        good &= fits.intensity > 2 * self.gain
+        return Candidates(
+            image=found.image[good],
+            position=fits.position[good],
+            brightness=fits.intensity[good],
+            score=found.score[good],
+            covariance=fits.covariance[good],
+        )
+
+    def _covariance(
+        self, patterns: Array, found: Candidates, prepared: "_Prepared"
+    ) -> Array:
+        nearest = found.nearest_pixels(patterns.shape)
+        offset = found.position - nearest[1:].T
+        covariance = correlation_covariance(
+            patterns, prepared.mask, nearest, offset, prepared.model, self.gain
+        )
+        if self.subpixel == "none":
+            covariance[:, [0, 2]] += 1 / 12
+        return covariance
+
+
+def _default(value: float | None, otherwise: float) -> float:
+    return otherwise if value is None else value
+
+
+def _check(detector: TemplateMatching) -> None:
+    positive = ("radius", "edge", "gain", "max_peaks")
+    for name in positive:
+        if not getattr(detector, name) > 0:
+            msg = f"{name} must be positive, got {getattr(detector, name)!r}"
+            raise ParameterError(msg)
+    for name in ("structure", "min_absolute", "min_relative", "relative_to"):
+        if not getattr(detector, name) >= 0:
+            msg = f"{name} must not be negative, got {getattr(detector, name)!r}"
+            raise ParameterError(msg)
+    choices = {
+        "method": ("normalized", "cross", "hybrid", "phase"),
+        "kernel": ("flat", "trench", "edge"),
+        "subpixel": ("none", "parabola", "dft", "fit"),
+    }
+    for name, allowed in choices.items():
+        if getattr(detector, name) not in allowed:
+            msg = f"{name} is one of {allowed}, got {getattr(detector, name)!r}"
+            raise ParameterError(msg)
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """What is made once in a process for one detector and one shape of patterns."""
+
+    search: Search
+    model: DiskModel
+    mask: Array
+
+
+_PREPARED: OrderedDict[tuple[Any, ...], _Prepared] = OrderedDict()
+
+
+def _prepare(
+    detector: TemplateMatching, shape: tuple[int, int], patterns: Array
+) -> _Prepared:
+    xp = namespace(patterns)
+    key = (detector.token, shape, xp.__name__)
+    if key not in _PREPARED:
+        _PREPARED[key] = _make_prepared(detector, shape, patterns)
+        while len(_PREPARED) > _MOST_PREPARED:
+            _PREPARED.popitem(last=False)
+    return _PREPARED[key]
+
+
+def _make_prepared(
+    detector: TemplateMatching, shape: tuple[int, int], patterns: Array
+) -> _Prepared:
+    xp = namespace(patterns)
+    if 2 * detector.radius + 4 > min(shape):
+        msg = (
+            f"the probe's disk (radius {detector.radius:.1f} px) does not fit into "
+            f"patterns of {shape[0]} × {shape[1]} px: check the probe, or pass its radius"
+        )
+        raise ParameterError(msg)
+    mask = np.ones(shape) if detector.mask is None else detector.mask.astype(float)
+    if mask.shape != shape:
+        msg = f"the mask has shape {mask.shape}, the patterns {shape}"
+        raise ParameterError(msg)
+    model = disk_model(
+        detector.radius,
+        detector.edge,
+        structure=detector.structure,
+        image=detector.image,
+        center=detector.center,
+    )
+    return _Prepared(
+        make_search(detector, shape, mask).on_device_of(patterns),
+        model.on_device_of(patterns),
+        xp.asarray(pad_mask(mask, model.half)),
+    )
+
+
+def clean(patterns: Array) -> tuple[Array, Array]:
+    """Patterns without NaN or infinity, and what was wrong with them.
+
+    Parameters
+    ----------
+    patterns : array
+        (n, rows, columns).
+
+    Returns
+    -------
+    patterns : array
+        The same, not finite pixels set to 0.
+    status : array
+        uint8 (n,): `PatternStatus`.
+    """
+    xp = namespace(patterns)
+    status = xp.zeros(len(patterns), xp.uint8)
+    if patterns.dtype.kind == "f":
+        total = patterns.sum(axis=(1, 2))
+        if not bool(xp.isfinite(total).all()):
+            finite = xp.isfinite(patterns)
+            status |= xp.where(finite.all(axis=(1, 2)), 0, PatternStatus.NOT_FINITE)
+            patterns = xp.where(finite, patterns, 0)
+    if patterns.dtype.kind != "u":
+        negative = patterns.min(axis=(1, 2)) < 0
+        status |= xp.where(negative, PatternStatus.NEGATIVE, 0).astype(xp.uint8)
+    empty = patterns.max(axis=(1, 2)) <= 0
+    status |= xp.where(empty, PatternStatus.EMPTY, 0).astype(xp.uint8)
+    return patterns, status
+
+
+def arrange(found: Candidates, status: Array, limits: PeakLimits, n: int) -> Peaks:
+    """Apply the limits and lay the candidates out as `Peaks`, brightest first."""
+    xp = namespace(found.position)
+    table, keep = found.selected(limits, n)
+    capped = (keep.sum(axis=1) > limits.max_peaks).astype(xp.uint8)
+    keep &= xp.cumsum(keep, axis=1) <= limits.max_peaks
+    peaks = Peaks.empty(n, limits.max_peaks)
+    image, column = xp.nonzero(keep)
+    rank = xp.cumsum(keep, axis=1)[image, column] - 1
+    chosen = table[image, column]
+    at = (to_host(image), to_host(rank))
+    peaks.position[at] = to_host(found.position[chosen])
+    peaks.covariance[at] = to_host(found.covariance[chosen])
+    peaks.intensity[at] = to_host(found.brightness[chosen])
+    peaks.score[at] = to_host(found.score[chosen])
+    nothing = (keep.sum(axis=1) == 0).astype(xp.uint8)
+    status = status | capped * PatternStatus.CAPPED | nothing * PatternStatus.NO_DISKS
+    peaks.status[:] = to_host(status)
+    return peaks
