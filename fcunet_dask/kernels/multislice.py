@@ -209,7 +209,7 @@ def layer_atoms(specimens: Sequence[Specimen], grid: Grid, slices: int) -> Layer
 def _cis(phase: Array) -> Array:
     """Return exp(i phase) of a float32 array: complex64."""
     xp = namespace(phase)
-    wave = xp.empty(phase.shape, dtype=xp.complex64)
+    wave: Array = xp.empty(phase.shape, dtype=xp.complex64)
     xp.cos(phase, out=wave.real)
     xp.sin(phase, out=wave.imag)
     return wave
