@@ -3,8 +3,16 @@
 The protocol and its reasons are in docs/adr/0004-block-commit.md.
 """
 
-from fcunet_dask._commit.files import checksum
+from fcunet_dask._commit.files import checksum, writing
 from fcunet_dask._commit.plan import KEY, ArraySpec, Block, compressors
 from fcunet_dask._commit.store import BlockStore
 
-__all__ = ["KEY", "ArraySpec", "Block", "BlockStore", "checksum", "compressors"]
+__all__ = [
+    "KEY",
+    "ArraySpec",
+    "Block",
+    "BlockStore",
+    "checksum",
+    "compressors",
+    "writing",
+]

@@ -6,8 +6,9 @@ RosettaSciIO is GPL-3: an optional extra, imported where it is used and nowhere 
 import importlib
 import inspect
 import math
-from collections.abc import Callable
-from contextlib import suppress
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -182,7 +183,7 @@ def _signals(path: str, changed: int) -> list[dict[str, Any]]:
     del changed  # part of the key
     read = _file_reader(Path(path))
     try:
-        with dask.config.set({"array.chunk-size": _CHUNK_BYTES}):
+        with _quiet(), dask.config.set({"array.chunk-size": _CHUNK_BYTES}):
             signals = read(path, lazy=True)
             if len(signals) == 1 and "chunks" in inspect.signature(read).parameters:
                 signals = _in_whole_patterns(path, read, signals)
@@ -190,6 +191,14 @@ def _signals(path: str, changed: int) -> list[dict[str, Any]]:
         msg = f"{path}: RosettaSciIO refuses it ({type(error).__name__}: {error})"
         raise ReaderError(msg) from error
     return cast(list[dict[str, Any]], signals)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Be silent about files that RosettaSciIO leaves to the garbage collector."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        yield
 
 
 def _in_whole_patterns(
