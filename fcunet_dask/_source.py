@@ -138,25 +138,29 @@ class H5Source:
     def read(self, slices: Slices) -> Array:
         """Return the box `slices`; raise ReaderError where it cannot be read."""
         with reading(self.path, slices):
-            file = open_h5(self.path, stamp(self.path))
+            file = kept_open_h5(self.path, stamp(self.path))
             return np.asarray(file[self.name][slices])
 
 
 @dataclass(frozen=True, slots=True)
 class NpySource:
-    """A .npy file, mapped into memory."""
+    """A .npy file.
+
+    It is mapped for one read at a time: pages of a file that stays mapped count as
+    memory of the process, and a worker would seem to grow by all it ever read.
+    """
 
     path: str
 
     def read(self, slices: Slices) -> Array:
         """Return a copy of the box `slices`."""
         with reading(self.path, slices):
-            return np.array(_open_npy(self.path, stamp(self.path))[slices])
+            return np.array(np.load(self.path, mmap_mode="r")[slices])
 
 
 @dataclass(frozen=True, slots=True)
 class RawSource:
-    """A file of numbers and nothing else, mapped into memory.
+    """A file of numbers and nothing else, mapped for one read at a time.
 
     Parameters
     ----------
@@ -279,13 +283,18 @@ def reading(path: str, slices: Slices) -> Iterator[None]:
         raise ReaderError(msg) from error
 
 
-@lru_cache(_OPEN_FILES)
-def open_h5(path: str, changed: int) -> h5py.File:
-    """Return `path` open for reading, once per process and version of the file."""
-    del changed  # part of the key
+def open_h5(path: str | Path) -> h5py.File:
+    """Return `path` open for reading, without a lock, and with every known filter."""
     with suppress(ImportError):
         import hdf5plugin  # noqa: F401, PLC0415 - registers its filters
     return h5py.File(path, "r", locking=False)
+
+
+@lru_cache(_OPEN_FILES)
+def kept_open_h5(path: str, changed: int) -> h5py.File:
+    """Return `path` open, once per process and version of the file."""
+    del changed  # part of the key
+    return open_h5(path)
 
 
 def _metadata_file(folder: str) -> str:
@@ -296,13 +305,6 @@ def _metadata_file(folder: str) -> str:
 def _open_zarr(folder: str, changed: int) -> zarr.Array[Any]:
     del changed  # part of the key
     return zarr.open_array(folder, mode="r")
-
-
-@lru_cache(_OPEN_FILES)
-def _open_npy(path: str, changed: int) -> Array:
-    del changed  # part of the key
-    array: Array = np.load(path, mmap_mode="r")
-    return array
 
 
 def _refuse_missing(array: zarr.Array[Any], folder: str, slices: Slices) -> None:

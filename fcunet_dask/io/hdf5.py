@@ -11,7 +11,15 @@ from typing import Any, Final
 import h5py
 import numpy as np
 
-from fcunet_dask._source import BlockSource, H5Source, Slices, open_h5, reading, stamp
+from fcunet_dask._source import (
+    BlockSource,
+    H5Source,
+    Slices,
+    kept_open_h5,
+    open_h5,
+    reading,
+    stamp,
+)
 from fcunet_dask.calibration import Calibration
 from fcunet_dask.errors import MissingDependencyError, ReaderError
 from fcunet_dask.io.raw import RawScan
@@ -34,11 +42,11 @@ def read_hdf5(path: Path, dataset: str | None) -> RawScan:
         If the data is compressed by a filter that is not installed.
     """
     try:
-        file = open_h5(str(path), stamp(str(path)))
-        if dataset is None and _is_dectris(file):
-            return _dectris(path, file)
-        name = _chosen(path, file, dataset)
-        return _raw_scan(path, file[name])
+        with open_h5(path) as file:
+            if dataset is None and _is_dectris(file):
+                return _dectris(path, file)
+            name = _chosen(path, file, dataset)
+            return _raw_scan(path, file[name])
     except ReaderError:
         raise
     except (OSError, KeyError, RuntimeError) as error:
@@ -244,10 +252,11 @@ def _stem_metadata(path: Path) -> tuple[tuple[int, int] | None, float | None]:
     beside = path.with_name(path.name.replace("_master", ""))
     if beside == path or not beside.exists():
         return None, None
-    file = open_h5(str(beside), stamp(str(beside)))
-    if "STEM Metadata" not in file:
-        return None, None
-    attrs = {name: np.ravel(v)[0] for name, v in file["STEM Metadata"].attrs.items()}
+    with open_h5(beside) as file:
+        group = file.get("STEM Metadata")
+        if group is None:
+            return None, None
+        attrs = {name: np.ravel(value)[0] for name, value in group.attrs.items()}
     rows, columns = (int(attrs.get(f"NumPixels{axis}", 0)) for axis in "YX")
     return (rows, columns), kilovolt(attrs.get("High Tension"))
 
@@ -274,4 +283,4 @@ class DectrisSource:
 
 @lru_cache(16)
 def _open_parts(path: str, changed: int) -> list[h5py.Dataset]:
-    return _parts(Path(path), open_h5(path, changed))
+    return _parts(Path(path), kept_open_h5(path, changed))

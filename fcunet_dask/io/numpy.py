@@ -42,7 +42,7 @@ def read_npy(path: Path, dataset: str | None) -> RawScan:
 
 
 def read_npz(path: Path, dataset: str | None) -> RawScan:
-    """Open an array of a .npz file: the only one with three axes or more.
+    """Open an array of a .npz file: the only one with four axes or more.
 
     Raises
     ------
@@ -74,6 +74,8 @@ Header = tuple[tuple[int, ...], np.dtype[Any]]
 def _only(path: Path, dataset: str | None, headers: dict[str, Header]) -> str:
     found = {name: shape for name, (shape, _) in headers.items()}
     scans = [name for name, shape in found.items() if len(shape) > 3]
+    if len(found) == 1:
+        scans = list(found)
     if dataset is None and len(scans) == 1:
         return scans[0]
     what = "no array" if dataset is None else f"no array {dataset!r}"

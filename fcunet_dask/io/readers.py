@@ -1,10 +1,12 @@
 """What a file format has to provide, and which formats are known."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol
 
 import h5py
 
+from fcunet_dask._source import open_h5
 from fcunet_dask.errors import ReaderError
 from fcunet_dask.io.detectors import SUFFIXES, read_detector
 from fcunet_dask.io.hdf5 import read_hdf5
@@ -74,5 +76,8 @@ def reader_for(path: Path) -> Reader:
 def _needs_detector_reader(path: Path, suffix: str) -> bool:
     if suffix in _BY_DETECTOR:
         return True
-    with h5py.File(path, "r", locking=False) as file:
+    if suffix != ".emd":
+        return False
+    with suppress(OSError), open_h5(path) as file:
         return "Data/Image" in file or "Data/SpectrumStream" in file
+    return False
