@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Final
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from fcunet_dask.simulate.recipe import LibraryRecipe
 from fcunet_dask.simulate.sample import Reflections, Sample, list_reflections
 from fcunet_dask.simulate.split import split_crystals
 from fcunet_dask.types import Array
+
+PATTERNED_RADIUS: Final = 8.0
+"""Smallest radius of a patterned aperture, px."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -246,27 +250,33 @@ def draw_probes(
     visible[0] = False
     length = np.linalg.norm(truth.q, axis=1)
     apart = 0.6 * 1e3 * grid.wavelength * length[visible].min(initial=np.inf)
-    low = max(recipe.semiangle[0], recipe.min_radius * grid.wavelength / grid.box * 1e3)
+    pixel = 1e3 * grid.wavelength / grid.box
+    low = max(recipe.semiangle[0], recipe.min_radius * pixel)
     probes = []
     for _ in range(recipe.probes):
-        free = rng.random() >= recipe.apart
+        free, patterned = rng.random(2) < (1 - recipe.apart, recipe.patterned)
         high = recipe.semiangle[1] if free else min(recipe.semiangle[1], apart)
-        semiangle = _log_uniform(rng, low, max(low, high))
-        probes.append(_draw_probe(recipe, semiangle, grid, rng))
+        # rings of a tenth of the radius are seen from about 8 px on
+        patterned &= recipe.semiangle[1] > PATTERNED_RADIUS * pixel
+        least = max(low, PATTERNED_RADIUS * pixel) if patterned else low
+        semiangle = _log_uniform(rng, least, max(least, high))
+        probes.append(_draw_probe(recipe, semiangle, grid, rng, bool(patterned)))
     return tuple(probes)
 
 
 def _draw_probe(
-    recipe: LibraryRecipe, semiangle: float, grid: Grid, rng: np.random.Generator
+    recipe: LibraryRecipe,
+    semiangle: float,
+    grid: Grid,
+    rng: np.random.Generator,
+    patterned: bool,
 ) -> Probe:
-    patterned, aberrated = rng.random(2) < (recipe.patterned, recipe.aberrated)
     rings, spokes = rng.integers(1, 4), rng.choice([0, 2, 3, 4])
+    aberrated = rng.random() < recipe.aberrated
     focus, twofold, sphere = rng.uniform(-1, 1), rng.random(), rng.random()
     angle = rng.uniform(0, np.pi)
     # a blurred probe must stay within the box: |C₁| α < box / 6
     limit = grid.box / 6 / (semiangle * 1e-3)
-    # rings of a tenth of the radius are seen from about 6 px on
-    patterned &= semiangle * 1e-3 / grid.wavelength * grid.box >= 6
     return Probe(
         semiangle=semiangle,
         defocus=float(aberrated * focus * min(recipe.defocus, limit)),

@@ -115,10 +115,12 @@ class LibraryRecipe:
     max_error: float = 0.06
 
     def __post_init__(self) -> None:
-        for name in ("cifs", "depths", "depth_shares", "voltages"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        for name in ("semiangle", "thermal", "absorption"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name in ("cifs", *_LISTS):
+            value = getattr(self, name)
+            if not isinstance(value, list | tuple):
+                msg = f"recipe: {name} must be a list, got {value!r}"
+                raise SimulationError(msg)
+            object.__setattr__(self, name, tuple(value))
         _check_types(self)
         _check_choices(self)
         _check_bounds(self)
