@@ -130,10 +130,10 @@ def make_store(
     path: Path, arrays: Mapping[str, ArraySpec], attrs: Mapping[str, Any]
 ) -> None:
     """Make the empty store beside its place, and move it there at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     try:
         with writing(path.parent, 1 << 16):
+            path.parent.mkdir(parents=True, exist_ok=True)
             group = zarr.create_group(scratch, attributes=dict(attrs), zarr_format=3)
             group.create_group(MARKS)
             for name, spec in arrays.items():

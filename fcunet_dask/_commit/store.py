@@ -157,10 +157,12 @@ class BlockStore:
     def arrays(self) -> dict[str, zarr.Array[Any]]:
         """The arrays that blocks fill."""
         # chunks of zeros are written too: a missing chunk is always damage
-        names = read_attrs(self.path)[KEY]["arrays"]
-        config = {"write_empty_chunks": True}
+        opened = {
+            name: zarr.open_array(self.path / name, mode="r+")
+            for name in self.attrs[KEY]["arrays"]
+        }
         return {
-            n: zarr.open_array(self.path / n, mode="r+", config=config) for n in names
+            n: a.with_config({"write_empty_chunks": True}) for n, a in opened.items()
         }
 
     def blocks(self) -> Iterator[Block]:
