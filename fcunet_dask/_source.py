@@ -4,6 +4,7 @@ A source is a few words (path, name) that travel in the graph; the file is opene
 the block is read, once per process, and opened anew when it was replaced.
 """
 
+import itertools
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -35,7 +36,7 @@ class BlockSource(Protocol):
         ...
 
     def read(self, slices: Slices) -> Array:
-        """Return the box ``slices`` (start and stop given, no step) of the array."""
+        """Return the box ``slices`` (no steps; ``slice(None)`` is a whole axis)."""
         ...
 
 
@@ -168,19 +169,22 @@ class RawSource:
         The file.
     dtype : str
         As NumPy writes it, with the byte order.
+    stored : tuple of int
+        Shape of the whole file.
     shape : tuple of int
-        Of the whole file.
+        Of the part that is data, from the first number on.
     """
 
     path: str
     dtype: str
+    stored: tuple[int, ...]
     shape: tuple[int, ...]
 
     def read(self, slices: Slices) -> Array:
         """Return a copy of the box `slices`."""
         with reading(self.path, slices):
-            raw = np.memmap(self.path, self.dtype, "r", shape=self.shape)
-            return np.array(raw[slices])
+            raw = np.memmap(self.path, self.dtype, "r", shape=self.stored)
+            return np.array(raw[bounded(slices, self.shape)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,19 +220,20 @@ class ScanSource:
     def read(self, slices: Slices) -> Array:
         """Return the box `slices` of the scan."""
         rows, columns, *q = slices
-        shape = tuple(s.stop - s.start for s in slices)
+        scan = rows.stop - rows.start, columns.stop - columns.start
         if len(self.axes) == 4:
             block = self._box(slices)
         elif len(self.axes) == 2:
             block = self._box(tuple(q))
-        elif columns.stop - columns.start == self.width:
+        elif scan[1] == self.width:
             frames = slice(rows.start * self.width, rows.stop * self.width)
             block = self._box((frames, *q))
         else:
             starts = (y * self.width for y in range(rows.start, rows.stop))
             parts = [slice(s + columns.start, s + columns.stop) for s in starts]
             block = np.concatenate([self._box((part, *q)) for part in parts])
-        return np.ascontiguousarray(block.reshape(shape), dtype=self.dtype)
+        block = block.reshape(*scan, *block.shape[-2:])
+        return np.ascontiguousarray(block, dtype=self.dtype)
 
     def _box(self, kept: Slices) -> Array:
         box = [slice(0, 1)] * self.ndim
@@ -265,6 +270,12 @@ class _Sliceable:
             box.append(slice(low, high + 1))
             rest.append(slice(None, None, wanted.step))
         return self.source.read(tuple(box))[tuple(rest)]
+
+
+def bounded(slices: Slices, shape: tuple[int, ...]) -> Slices:
+    """Return `slices` with start and stop given, for an array of this shape."""
+    bounds = (s.indices(n)[:2] for s, n in zip(slices, shape, strict=True))
+    return tuple(slice(*pair) for pair in bounds)
 
 
 @contextmanager
@@ -311,10 +322,9 @@ def _refuse_missing(array: zarr.Array[Any], folder: str, slices: Slices) -> None
     outer = array.shards or array.chunks
     spans = (
         range(s.start // n, math.ceil(s.stop / n))
-        for s, n in zip(slices, outer, strict=True)
+        for s, n in zip(bounded(slices, array.shape), outer, strict=True)
     )
-    grid = np.meshgrid(*spans, indexing="ij")
-    for index in zip(*(axis.ravel().tolist() for axis in grid), strict=True):
+    for index in itertools.product(*spans):
         key = array.metadata.encode_chunk_key(index)
         if not Path(folder, key).exists():
             msg = (

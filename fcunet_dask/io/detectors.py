@@ -150,7 +150,7 @@ def _empad(path: Path, shape: tuple[int, ...]) -> RawSource:
             f"{shape}; it is truncated: copy it again"
         )
         raise ReaderError(msg)
-    return RawSource(str(raw), "<f4", whole)
+    return RawSource(str(raw), "<f4", whole, shape)
 
 
 @dataclass(frozen=True, slots=True)

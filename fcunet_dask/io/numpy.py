@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fcunet_dask._source import NpySource, Slices, reading, stamp
+from fcunet_dask._source import NpySource, Slices, bounded, reading, stamp
 from fcunet_dask.errors import ReaderError
 from fcunet_dask.io.raw import RawScan
 from fcunet_dask.types import Array
@@ -125,7 +125,8 @@ class NpzSource:
         """Return the box `slices`."""
         with reading(self.path, slices):
             member = _open(self.path, self.name, stamp(self.path))
-            return member.rows(slices[0])[(slice(None), *slices[1:])].copy()
+            rows, *rest = bounded(slices, member.shape)
+            return member.rows(rows)[(slice(None), *rest)].copy()
 
 
 class _Member:
