@@ -19,7 +19,7 @@ import numpy as np
 import zarr
 from dask.tokenize import tokenize
 
-from fcunet_dask.errors import ReaderError
+from fcunet_dask.errors import FcunetError, ReaderError
 from fcunet_dask.types import Array
 
 Slices = tuple[slice, ...]
@@ -280,12 +280,12 @@ def bounded(slices: Slices, shape: tuple[int, ...]) -> Slices:
 
 @contextmanager
 def reading(path: str, slices: Slices) -> Iterator[None]:
-    """Turn whatever a library raises while reading into a ReaderError."""
+    """Turn whatever a library raises at a damaged file into a ReaderError."""
     try:
         yield
-    except ReaderError:
+    except (FcunetError, MemoryError):
         raise
-    except (OSError, ValueError, RuntimeError, KeyError, EOFError) as error:
+    except Exception as error:
         box = ", ".join(f"{s.start}:{s.stop}" for s in slices)
         msg = (
             f"{path}: [{box}] cannot be read ({type(error).__name__}: {error}); the "

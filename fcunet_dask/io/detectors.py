@@ -19,7 +19,7 @@ import dask
 import dask.array as da
 import numpy as np
 
-from fcunet_dask._source import BlockSource, RawSource, Slices, reading, stamp
+from fcunet_dask._source import RawSource, Slices, reading, stamp
 from fcunet_dask.errors import MissingDependencyError, ReaderError
 from fcunet_dask.io.raw import RawScan
 from fcunet_dask.io.units import Axis, metadata
@@ -47,16 +47,6 @@ SUFFIXES: Final = {
 _COMPRESSED: Final = (".app5", ".emd", ".prz", ".tif", ".tiff")
 _CHUNK_BYTES: Final = 4 * 2**20
 _EMPAD_ROWS: Final = 130
-_REFUSALS: Final = (
-    OSError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    RuntimeError,
-    AssertionError,
-    EOFError,
-)
 
 
 def read_detector(path: Path, dataset: str | None) -> RawScan:
@@ -85,20 +75,23 @@ def read_detector(path: Path, dataset: str | None) -> RawScan:
     index = _chosen(path, dataset, signals)
     signal = signals[index]
     data = signal["data"]
-    source: BlockSource = DetectorSource(str(path), index)
     if path.suffix.lower() == ".xml":
-        source = _empad(path, data.shape)
+        return _empad(path, signal)
     _refuse_short(path, data)
     return RawScan(
-        source=source,
+        source=DetectorSource(str(path), index),
         shape=data.shape,
         dtype=data.dtype,
         reader=f"rosettasciio.{SUFFIXES[path.suffix.lower()]}",
         dataset=str(index) if len(signals) > 1 else "",
         chunks=getattr(data, "chunksize", None),
-        axes=tuple(Axis.of(a.get("scale"), a.get("units")) for a in signal["axes"]),
+        axes=_axes(signal),
         known=metadata(_microscope(signal)),
     )
+
+
+def _axes(signal: dict[str, Any]) -> tuple[Axis, ...]:
+    return tuple(Axis.of(a.get("scale"), a.get("units")) for a in signal["axes"])
 
 
 def _chosen(path: Path, dataset: str | None, signals: list[dict[str, Any]]) -> int:
@@ -126,7 +119,7 @@ def _refuse_short(path: Path, data: Array) -> None:
     stem = path.stem.removesuffix("_000")
     family = (p for p in path.parent.iterdir() if p.name.startswith(stem))
     held = sum(p.stat().st_size for p in family if p.is_file())
-    if path.suffix.lower() != ".xml" and data.nbytes > held:
+    if data.nbytes > held:
         msg = (
             f"{path}: its header promises {data.shape} {data.dtype}, {data.nbytes:,} "
             f"bytes, but the file holds {held:,}; it is truncated, or of another kind"
@@ -134,13 +127,20 @@ def _refuse_short(path: Path, data: Array) -> None:
         raise ReaderError(msg)
 
 
-def _empad(path: Path, shape: tuple[int, ...]) -> RawSource:
-    """Return the raw file that an EMPAD header names; its two last rows are no data."""
-    element = ElementTree.parse(path).getroot().find(".//raw_file")
+def _empad(path: Path, signal: dict[str, Any]) -> RawScan:
+    """Return the scan of the raw file that an EMPAD header names.
+
+    The last two rows of its frames are no data. The step of its detector is the
+    header's angle; its ``calibrated_pixelsize``, which RosettaSciIO takes for that, is
+    a fixed part of the field of view.
+    """
+    header = ElementTree.parse(path).getroot()
+    element = header.find(".//raw_file")
     name = "" if element is None else element.get("filename", "")
     raw = path.with_name(name.replace("\\", "/").rpartition("/")[2])
-    whole = (*shape[:-2], _EMPAD_ROWS, shape[-1])
-    expected = 4 * math.prod(whole)
+    shape = signal["data"].shape
+    stored = (*shape[:-2], _EMPAD_ROWS, shape[-1])
+    expected = 4 * math.prod(stored)
     if not raw.is_file():
         msg = f"{path} names the file {raw.name!r}, which is not beside it; copy it too"
         raise ReaderError(msg)
@@ -150,7 +150,15 @@ def _empad(path: Path, shape: tuple[int, ...]) -> RawSource:
             f"{shape}; it is truncated: copy it again"
         )
         raise ReaderError(msg)
-    return RawSource(str(raw), "<f4", whole, shape)
+    angle = header.findtext(".//calibrated_diffraction_angle")
+    return RawScan(
+        source=RawSource(str(raw), "<f4", stored, shape),
+        shape=shape,
+        dtype=np.dtype("<f4"),
+        reader="rosettasciio.empad",
+        axes=(*_axes(signal)[:-2], Axis.of(angle, "rad"), Axis.of(angle, "rad")),
+        known=metadata({"beam_energy": header.findtext(".//source.get_voltage")}),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +195,9 @@ def _signals(path: str, changed: int) -> list[dict[str, Any]]:
             signals = read(path, lazy=True)
             if len(signals) == 1 and "chunks" in inspect.signature(read).parameters:
                 signals = _in_whole_patterns(path, read, signals)
-    except _REFUSALS as error:
+    except MemoryError:
+        raise
+    except Exception as error:
         msg = f"{path}: RosettaSciIO refuses it ({type(error).__name__}: {error})"
         raise ReaderError(msg) from error
     return cast(list[dict[str, Any]], signals)

@@ -56,7 +56,7 @@ UNCOMPRESSED = {
     "io_formats/map4x4.xml": (
         (4, 4, 128, 128),
         "float32",
-        {"q_step": 0.0182654, "scan_step": 1141.586},
+        {"q_step": 0.4290657e-3 / 0.0196875, "scan_step": 1141.586, "voltage": 300.0},
     ),
     "io_formats/stack_images.xml": ((1, 10, 128, 128), "float32", {}),
     "io_formats/ROI_Random_Scan_movie.mrc": ((1, 348, 16, 16), "uint16", {}),
