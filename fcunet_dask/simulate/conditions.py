@@ -1,0 +1,176 @@
+"""How artefacts are drawn for training: wide enough for any microscope."""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from fcunet_dask.errors import ParameterError
+from fcunet_dask.kernels.detector import Distortion
+from fcunet_dask.simulate.artefacts import Artefacts, Camera
+
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtefactRecipe:
+    """Ranges that `draw_artefacts` draws from; (lowest, highest), or a share.
+
+    Parameters
+    ----------
+    dose, probe_dose : (float, float)
+        Log-uniform, electrons; the second is times the first.
+    loss, loss_width, loss_cut : (float, float)
+        Inelastic share; q_E log-uniform and q_c uniform, 1/Å.
+    thermal, thermal_width : (float, float)
+        Share of the absorbed intensity, and σ, 1/Å.
+    ellipse, max_ellipse, scale, barrel : float
+        σ of the half-normal ε and its cap; largest |δ|; largest |k|.
+    shift_px : float
+        Largest descan in y and x, px.
+    amorphous : float
+        Share of samples with a layer; its weight is up to 0.2.
+    stopped : float
+        Share of samples with a beam stop.
+    two_grains : float
+        Share of samples with a second grain (if one is given).
+    scintillator : float
+        Share of cameras that integrate (gain, dark, tails); the others count.
+    sigma : (float, float)
+        Gaussian point spread, px.
+    bad : (float, float)
+        Share of hot, and of dead pixels, log-uniform.
+    cameras : int
+        How many different cameras there are.
+    """
+
+    dose: Range = (1e2, 1e6)
+    probe_dose: Range = (10.0, 1000.0)
+    loss: Range = (0.02, 0.45)
+    loss_width: Range = (0.001, 0.1)
+    loss_cut: Range = (0.5, 1.5)
+    thermal: Range = (0.0, 1.0)
+    thermal_width: Range = (0.5, 1.5)
+    ellipse: float = 0.01
+    max_ellipse: float = 0.03
+    scale: float = 0.02
+    barrel: float = 0.01
+    shift_px: float = 6.0
+    amorphous: float = 0.3
+    stopped: float = 0.1
+    two_grains: float = 0.1
+    scintillator: float = 0.5
+    sigma: Range = (0.3, 1.0)
+    bad: Range = (1e-5, 1e-3)
+    cameras: int = 1000
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            low, high = value if isinstance(value, tuple) else (0.0, value)
+            if not 0 <= low <= high:
+                msg = f"{item.name} must be (lowest, highest), not negative: {value!r}"
+                raise ParameterError(msg)
+
+
+CARBON, SILICA = (0.48, 0.08, 1.0), (0.24, 0.05, 1.0)
+SECOND_CARBON = (0.85, 0.11, 0.5)
+
+
+def draw_artefacts(
+    recipe: ArtefactRecipe,
+    rng: np.random.Generator,
+    *,
+    size: int,
+    radius: float,
+    two: bool = False,
+) -> Artefacts:
+    """Draw what happens to one pattern.
+
+    Parameters
+    ----------
+    recipe : ArtefactRecipe
+        Ranges and shares.
+    rng : numpy.random.Generator
+        Where the draws come from.
+    size : int
+        Side of the detector, px.
+    radius : float
+        Of the disks, px: beam stops cover the direct beam.
+    two : bool
+        Whether a second grain is at hand.
+
+    Returns
+    -------
+    Artefacts
+    """
+    dose = _log_uniform(rng, *recipe.dose)
+    stopped = rng.random() < recipe.stopped
+    amorphous = rng.random() < recipe.amorphous
+    grains = two and rng.random() < recipe.two_grains
+    layer = ((SILICA,), (CARBON, SECOND_CARBON))[rng.integers(2)]
+    return Artefacts(
+        dose=dose,
+        probe_dose=dose * _log_uniform(rng, *recipe.probe_dose),
+        distortion=_draw_distortion(recipe, rng, size),
+        loss=rng.uniform(*recipe.loss),
+        loss_width=_log_uniform(rng, *recipe.loss_width),
+        loss_cut=rng.uniform(*recipe.loss_cut),
+        thermal=rng.uniform(*recipe.thermal),
+        thermal_width=rng.uniform(*recipe.thermal_width),
+        amorphous=float(amorphous * rng.uniform(0, 0.2)),
+        rings=layer,
+        stop_width=float(stopped * rng.uniform(0.03, 0.08) * size),
+        stop_angle=rng.uniform(0, 2 * np.pi),
+        stop_radius=float(stopped * radius * rng.uniform(1.2, 2.0)),
+        stop_transmission=rng.uniform(0, 0.05),
+        second_share=float(grains * rng.uniform(0.15, 0.5)),
+        camera=draw_camera(recipe, int(rng.integers(recipe.cameras))),
+    )
+
+
+def _draw_distortion(
+    recipe: ArtefactRecipe, rng: np.random.Generator, size: int
+) -> Distortion:
+    shift = rng.uniform(-1, 1, 2) * recipe.shift_px / (size / 2)
+    ellipse = abs(rng.normal()) * recipe.ellipse
+    return Distortion(
+        ellipse=min(ellipse, recipe.max_ellipse),
+        angle=rng.uniform(0, np.pi),
+        scale=rng.uniform(-1, 1) * recipe.scale,
+        barrel=rng.uniform(-1, 1) * recipe.barrel,
+        shift=(float(shift[0]), float(shift[1])),
+    )
+
+
+def draw_camera(recipe: ArtefactRecipe, seed: int) -> Camera:
+    """Draw camera number `seed`: always the same for the same recipe.
+
+    Parameters
+    ----------
+    recipe : ArtefactRecipe
+        Ranges and shares.
+    seed : int
+        Which.
+
+    Returns
+    -------
+    Camera
+    """
+    rng = np.random.default_rng([seed, 78])
+    light = rng.random() < recipe.scintillator
+    return Camera(
+        seed=seed,
+        gain_spread=float(light * rng.uniform(0.01, 0.05)),
+        offset=float(light * rng.uniform(0, 50)),
+        read_noise=float(light * rng.uniform(0, 5)),
+        hot=_log_uniform(rng, *recipe.bad),
+        dead=_log_uniform(rng, *recipe.bad),
+        bits=int(rng.choice([12, 14, 16])),
+        sigma=rng.uniform(*recipe.sigma),
+        tail=float(light * rng.uniform(0, 0.3)),
+        reach=rng.uniform(2, 10),
+    )
+
+
+def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    return float(low * (high / low) ** rng.random()) if low else float(low)
