@@ -315,6 +315,11 @@ class BlockStore:
         """Whether `finish` has declared the store whole."""
         return (self.path / MARKS / "complete.json").exists()
 
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What was said of the whole when it was finished."""
+        return read_json(self.path / MARKS / "complete.json")
+
     def finish(self, summary: Mapping[str, Any] | None = None) -> None:
         """Declare the store whole.
 

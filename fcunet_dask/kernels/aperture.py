@@ -111,6 +111,35 @@ def image_table(image: Array, center: tuple[float, float], half: int) -> Array:
     return np.stack([at(dy, dx), slope_y, slope_x]).astype(np.float32)
 
 
+def normalized_aperture(
+    image: Array, center: tuple[float, float], radius: float
+) -> Array:
+    """Measured probe with its background removed and its plateau at 1.
+
+    Parameters
+    ----------
+    image : numpy.ndarray
+        (rows, columns), counts.
+    center : (float, float)
+        y, x, px.
+    radius : float
+        Outer radius of the aperture, px.
+
+    Returns
+    -------
+    numpy.ndarray
+        float64 (rows, columns); 0 beyond 1.2 radii.
+    """
+    y = np.arange(image.shape[0])[:, None] - center[0]
+    x = np.arange(image.shape[1]) - center[1]
+    r = np.hypot(y, x)
+    ring = (r > 1.2 * radius + 1) & (r < 1.6 * radius + 3)
+    background = float(np.median(image[ring])) if ring.any() else 0.0
+    inside = np.where(r < 1.2 * radius + 1, image - background, 0.0)
+    plateau = float(np.quantile(inside[r < radius], 0.9))
+    return np.asarray(np.clip(inside / max(plateau, 1e-30), 0, None))
+
+
 def _distances(half: int) -> tuple[Array, Array]:
     """Distances y, x, (OFFSETS², n), of the window's pixels from each offset."""
     y, x = window_pixels(half)
@@ -124,9 +153,7 @@ def cell_offsets() -> Array:
     return (np.arange(OFFSETS) + 0.5) / OFFSETS - 0.5
 
 
-def smooth_modes(
-    y: Array, x: Array, radius: float, count: int
-) -> tuple[Array, Array]:
+def smooth_modes(y: Array, x: Array, radius: float, count: int) -> tuple[Array, Array]:
     """Modes of the unknown, smooth filling of a disk.
 
     Karhunen–Loève modes of a random field on the disk with zero mean and covariance

@@ -27,7 +27,7 @@ def bin_patterns(patterns: Array, factor: int) -> Array:
     out = patterns.astype(xp.float32, copy=False)
     if factor == 1:
         return out
-    n, rows, columns = out.shape
+    _, rows, columns = out.shape
     rows, columns = rows // factor, columns // factor
     out = out[:, : rows * factor, : columns * factor]
     columns_summed = out[:, :, ::factor].copy()
@@ -175,6 +175,8 @@ def power_correlation(patterns: Array, kernel_ft: Array, power: float) -> Array:
     product = fft.rfft2(patterns) * kernel_ft
     if power != 1:
         magnitude = xp.abs(product)
-        magnitude = xp.maximum(magnitude, 1e-6 * magnitude.max(axis=(1, 2))[:, None, None])
+        magnitude = xp.maximum(
+            magnitude, 1e-6 * magnitude.max(axis=(1, 2))[:, None, None]
+        )
         product *= magnitude ** (power - 1)
     return xp.maximum(fft.irfft2(product, s=patterns.shape[-2:]), 0)

@@ -8,6 +8,7 @@ dynamical scattering does not pull its centre, while flat disks keep the precisi
 the counting statistics allow. The posterior covariance of c is the error bar.
 """
 
+import functools
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +24,9 @@ from fcunet_dask.kernels.aperture import (
 )
 from fcunet_dask.kernels.arrays import namespace
 from fcunet_dask.types import Array
+
+FILLING_MODES = 9
+"""Modes of the filling: enough for two fringes across a disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,6 @@ def disk_model(
     structure: float,
     image: Array | None = None,
     center: tuple[float, float] = (0.0, 0.0),
-    modes: int = 9,
     margin: float = 2.5,
 ) -> DiskModel:
     """Build the model of a disk.
@@ -83,8 +86,6 @@ def disk_model(
         Standard deviation of the filling relative to its mean; 0 = flat disks.
     image, center : numpy.ndarray, (float, float)
         The probe itself, plateau 1, and its centre, where it is not a round disk.
-    modes : int
-        Number of modes of the filling.
     margin : float
         Background around the disk that is fitted along, px.
 
@@ -98,7 +99,7 @@ def disk_model(
         table = round_table(radius, edge, half)
     else:
         table = image_table(image, center, half)
-    functions, variances = smooth_modes(y, x, radius, modes)
+    functions, variances = _modes(half, round(2 * radius) / 2)
     first, second = np.triu_indices(len(functions))
     products = (functions[first] * functions[second]).T
     return DiskModel(
@@ -111,6 +112,12 @@ def disk_model(
         prior=(max(structure, 1e-3) ** 2 * variances).astype(np.float32),
         area=float(table[0].sum(axis=1).mean()),
     )
+
+
+@functools.lru_cache(maxsize=32)
+def _modes(half: int, radius: float) -> tuple[Array, Array]:
+    y, x = window_pixels(half)
+    return smooth_modes(y, x, radius, FILLING_MODES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +134,8 @@ class DiskFits:
         float64 (m,): counts in the disk, above background.
     background : array
         float64 (m,): counts per pixel around it.
-    misfit : array
-        float64 (m,): mean squared residual in units of the counting noise.
     filling : array
-        float64 (m,): variance of the fitted filling over that of the prior.
+        float64 (m,): variance of the fitted filling relative to its mean.
     moved : array
         float64 (m,): distance from the start, px.
     """
@@ -139,7 +144,6 @@ class DiskFits:
     covariance: Array
     intensity: Array
     background: Array
-    misfit: Array
     filling: Array
     moved: Array
 
@@ -183,8 +187,50 @@ def fit_disks(
     -------
     DiskFits
     """
-    xp = namespace(patterns)
     start = index[1:].T + offset
+    _, _, index, state = _fitted(
+        patterns, padded_mask, index, offset, model, gain, steps
+    )
+    return _result(index, start, state, model, gain)
+
+
+def disk_deviances(
+    patterns: Array,
+    padded_mask: Array,
+    index: Array,
+    offset: Array,
+    model: DiskModel,
+    gain: float = 1.0,
+) -> Array:
+    """Poisson deviance 2 Σ [μ − n + n log(n/μ)] of each fitted disk, float64 (m,).
+
+    Parameters and raising as for `fit_disks`; the deviance compares models, which the
+    weighted residuals, whose weights follow the model, do not.
+    """
+    xp = namespace(patterns)
+    counts, kept, _, state = _fitted(
+        patterns, padded_mask, index, offset, model, gain, (2, 2)
+    )
+    T, _, _ = _aperture(state.offset, model)
+    mean = xp.maximum(state.filling[:, :1], 1e-3)
+    filling = xp.maximum(state.filling @ model.modes, 0.05 * mean)
+    expected = xp.maximum(T * filling + state.background[:, None], 1e-3 * mean + 1e-4)
+    found = xp.maximum(counts, 0)
+    log = found * xp.log(xp.maximum(found, 1e-9) / expected)
+    return (2 * kept * (expected - found + log)).sum(1).astype(xp.float64)
+
+
+def _fitted(
+    patterns: Array,
+    padded_mask: Array,
+    index: Array,
+    offset: Array,
+    model: DiskModel,
+    gain: float,
+    steps: tuple[int, ...],
+) -> tuple[Array, Array, Array, "_State"]:
+    """Electrons, mask, pixel and state of each disk after all steps."""
+    xp = namespace(patterns)
     counts, kept = _windows(patterns, padded_mask, index, model, gain)
     state = _start(counts, kept, offset, model)
     for i, number in enumerate(steps):
@@ -195,7 +241,7 @@ def fit_disks(
             counts, kept = _windows(patterns, padded_mask, index, model, gain)
         for _ in range(number):
             state = _step(counts, kept, state, model)
-    return _result(index, start, state, model, gain)
+    return counts, kept, index, state
 
 
 def _as_index(shift: Array) -> Array:
@@ -217,7 +263,6 @@ class _State:
     filling: Array
     background: Array
     covariance: Array
-    misfit: Array
 
 
 def _windows(
@@ -249,13 +294,11 @@ def _start(counts: Array, kept: Array, offset: Array, model: DiskModel) -> _Stat
     height = (counts * inside).sum(1) / xp.maximum(inside.sum(1), 1) - background
     filling = xp.zeros((len(counts), len(model.modes)), xp.float32)
     filling[:, 0] = xp.maximum(height, 1e-3)
-    zeros = xp.zeros(len(counts))
     return _State(
         offset.astype(xp.float32),
         filling,
         background.astype(xp.float32),
         xp.zeros((len(counts), 3)),
-        zeros,
     )
 
 
@@ -299,7 +342,6 @@ def _step(counts: Array, kept: Array, state: _State, model: DiskModel) -> _State
         filled,
         xp.maximum(background, 0),
         xp.stack([solution[:, 0, 1], solution[:, 1, 1], solution[:, 1, 2]], axis=-1),
-        (weight * rest * rest).sum(1) / xp.maximum(kept.sum(1), 1),
     )
 
 
@@ -427,7 +469,6 @@ def _result(
         covariance=state.covariance,
         intensity=state.filling[:, 0].astype(xp.float64) * model.area * gain,
         background=state.background.astype(xp.float64) * gain,
-        misfit=state.misfit.astype(xp.float64),
-        filling=(relative**2 / model.prior).mean(1).astype(xp.float64),
+        filling=(relative**2).sum(1).astype(xp.float64),
         moved=xp.hypot(*(position - start).T),
     )

@@ -1,4 +1,4 @@
-"""Maxima of correlation images: where they are, which count, and where between pixels."""
+"""Maxima of correlation images: where they are, which count, and sub-pixel offsets."""
 
 from dataclasses import dataclass
 
@@ -173,7 +173,9 @@ def _thin_out(position: Array, keep: Array, spacing: float) -> Array:
     dx = position[:, :, None, 1] - position[:, None, :, 1]
     close = dy**2 + dx**2 < spacing**2
     close &= xp.tri(position.shape[1], k=-1, dtype=bool).T
-    crowded = xp.nonzero((close & keep[:, :, None] & keep[:, None, :]).any(axis=(0, 2)))[0]
+    crowded = xp.nonzero(
+        (close & keep[:, :, None] & keep[:, None, :]).any(axis=(0, 2))
+    )[0]
     for i in crowded.tolist():
         keep = keep & ~(close[:, i] & keep[:, i : i + 1])
     return keep

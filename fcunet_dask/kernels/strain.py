@@ -111,9 +111,7 @@ def axes_matrix(angle: float) -> Array:
     )
 
 
-def deformed_vectors(
-    reference: Array, strain: Array, rotation: Array
-) -> Array:
+def deformed_vectors(reference: Array, strain: Array, rotation: Array) -> Array:
     """Lattice vectors of a strained crystal: the inverse of `strain_tensor`.
 
     Parameters

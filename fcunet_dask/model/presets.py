@@ -2,22 +2,31 @@
 
 from typing import Any
 
+import numpy as np
+import xarray as xr
+
 from fcunet_dask.errors import ModelError
+from fcunet_dask.kernels.aperture import normalized_aperture
 from fcunet_dask.model.detector import DiskDetector
 from fcunet_dask.model.template import TemplateMatching
 
 PRESETS = {"template": TemplateMatching}
 
 
-def load_detector(name: str = "template", **options: Any) -> DiskDetector:
+def load_detector(
+    name: str = "template", probe: xr.Dataset | None = None, **options: Any
+) -> DiskDetector:
     """Make a detector by name.
 
     Parameters
     ----------
     name : str
         ``template``: template matching.
+    probe : xarray.Dataset, optional
+        From `estimate_probe`: sets all that follows from it.
     **options
-        Its parameters, such as ``radius`` (px): `TemplateMatching`.
+        Parameters, such as ``radius`` (px), over those of the probe:
+        `TemplateMatching`.
 
     Returns
     -------
@@ -31,4 +40,26 @@ def load_detector(name: str = "template", **options: Any) -> DiskDetector:
     if name not in PRESETS:
         msg = f"no detector {name!r}; there are {sorted(PRESETS)}"
         raise ModelError(msg)
-    return PRESETS[name](**options)
+    settings = {} if probe is None else _settings(probe)
+    return PRESETS[name](**(settings | options))
+
+
+def _settings(probe: xr.Dataset) -> dict[str, Any]:
+    """Parameters of `TemplateMatching` that follow from a probe."""
+    attrs = probe.attrs
+    settings: dict[str, Any] = {
+        "radius": attrs["radius"],
+        "edge": attrs["edge"],
+        "structure": attrs["structure"],
+        "gain": attrs["gain"],
+    }
+    mask = np.asarray(probe["mask"])
+    if not mask.all():
+        settings["mask"] = mask
+    if attrs["patterned"]:
+        image = np.asarray(probe["probe"], float)
+        settings["image"] = normalized_aperture(
+            image, tuple(attrs["center"]), attrs["radius"]
+        )
+        settings["center"] = tuple(attrs["center"])
+    return settings

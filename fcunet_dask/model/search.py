@@ -1,7 +1,7 @@
 """Where disks may be: maxima of a correlation with the probe, coarse and cheap."""
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import scipy.ndimage
@@ -35,8 +35,9 @@ WINDOW = 1.35
 """Radius of the window of local normalisation over that of the disk."""
 
 
-class Recipe(Protocol):
-    """The attributes of `TemplateMatching` that the search needs."""
+@dataclass(frozen=True, slots=True)
+class SearchRecipe:
+    """The parameters of `TemplateMatching` that the search needs."""
 
     radius: float
     edge: float
@@ -44,7 +45,7 @@ class Recipe(Protocol):
     center: tuple[float, float]
     method: Method
     kernel: Kernel
-    subpixel: Any
+    subpixel: str
     min_score: float
     min_significance: float
     edge_boundary: float | None
@@ -142,16 +143,16 @@ class Search:
             brightness = brightness[brightness > self.min_significance]
             score = images[tuple(index)]
         else:
-            images = power_correlation(binned, self.kernel_ft, POWERS[self.method])
+            images = power_correlation(
+                binned, xp.asarray(self.kernel_ft), POWERS[self.method]
+            )
             index = local_maxima(images, 0.0, self.edge)
             brightness = images[tuple(index)]
             brightest = xp.maximum(images.max(axis=(1, 2)), 1e-30)
             score = brightness / brightest[index[0]]
         position = index[1:].T + self._offsets(images, index)
         centre = 0.5 * (self.factor - 1)
-        return Candidates(
-            index[0], position * self.factor + centre, brightness, score
-        )
+        return Candidates(index[0], position * self.factor + centre, brightness, score)
 
     def _offsets(self, images: Array, index: Array) -> Array:
         xp = namespace(images)
@@ -174,13 +175,12 @@ class Search:
         )
 
 
-def make_search(recipe: Recipe, shape: tuple[int, int], mask: Array) -> Search:
+def make_search(recipe: SearchRecipe, shape: tuple[int, int], mask: Array) -> Search:
     """Prepare the search of a detector.
 
     Parameters
     ----------
-    recipe : Recipe
-        The detector.
+    recipe : SearchRecipe
     shape : (int, int)
         Of the patterns.
     mask : numpy.ndarray
@@ -201,7 +201,9 @@ def make_search(recipe: Recipe, shape: tuple[int, int], mask: Array) -> Search:
         radius = recipe.radius / factor
         window = disk_image(small, _middle(small), WINDOW * radius, 0.01) > 0.5
         template = normalized_template(
-            _wrapped(np.sqrt(aperture)), _wrapped(window.astype(float)), mask.astype(float)
+            _wrapped(np.sqrt(aperture)),
+            _wrapped(window.astype(float)),
+            mask.astype(float),
         )
     else:
         kernel = _wrapped(_kernel(aperture, recipe.kernel, recipe.radius / factor))
@@ -227,7 +229,7 @@ def _wrapped(image: Array) -> Array:
     return np.roll(image, (-(image.shape[0] // 2), -(image.shape[1] // 2)), (0, 1))
 
 
-def _aperture(recipe: Recipe, shape: tuple[int, int], factor: int) -> Array:
+def _aperture(recipe: SearchRecipe, shape: tuple[int, int], factor: int) -> Array:
     """Image of the probe, binned, in the middle of the binned pattern."""
     middle = _middle(shape)
     if recipe.image is None:

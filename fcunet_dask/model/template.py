@@ -1,6 +1,5 @@
 """Template matching: the classical detector, and the yardstick of every other."""
 
-import functools
 import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass, field, fields
@@ -18,9 +17,16 @@ from fcunet_dask.kernels.disks import (
     fit_disks,
     pad_mask,
 )
-from fcunet_dask.kernels.maxima import PeakLimits, pad_by_image, select_peaks
+from fcunet_dask.kernels.maxima import PeakLimits
 from fcunet_dask.model.detector import PatternStatus, Peaks
-from fcunet_dask.model.search import Candidates, Kernel, Method, Search, make_search
+from fcunet_dask.model.search import (
+    Candidates,
+    Kernel,
+    Method,
+    Search,
+    SearchRecipe,
+    make_search,
+)
 from fcunet_dask.types import Array
 
 Subpixel = Literal["none", "parabola", "dft", "fit"]
@@ -95,7 +101,9 @@ class TemplateMatching:
         parts = [getattr(self, f.name) for f in fields(self) if f.init]
         digest = hashlib.sha256()
         for part in parts:
-            raw = part.tobytes() if isinstance(part, np.ndarray) else repr(part).encode()
+            raw = (
+                part.tobytes() if isinstance(part, np.ndarray) else repr(part).encode()
+            )
             digest.update(raw + b"|")
         object.__setattr__(self, "token", digest.hexdigest())
 
@@ -261,10 +269,15 @@ def _make_prepared(
         center=detector.center,
     )
     return _Prepared(
-        make_search(detector, shape, mask).on_device_of(patterns),
+        make_search(_search_recipe(detector), shape, mask).on_device_of(patterns),
         model.on_device_of(patterns),
         xp.asarray(pad_mask(mask, model.half)),
     )
+
+
+def _search_recipe(detector: TemplateMatching) -> SearchRecipe:
+    names = [f.name for f in fields(SearchRecipe)]
+    return SearchRecipe(**{name: getattr(detector, name) for name in names})
 
 
 def clean(patterns: Array) -> tuple[Array, Array]:

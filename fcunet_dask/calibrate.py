@@ -1,0 +1,295 @@
+"""Calibration of Bragg vectors: origin, ellipse and scale, each with its provenance."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from fcunet_dask._blockwise import map_positions
+from fcunet_dask.calibration import Calibration
+from fcunet_dask.errors import AnalysisError, ParameterError
+from fcunet_dask.kernels.ellipse import ring_transform
+from fcunet_dask.kernels.surfaces import TERMS, direct_beam, fit_surface
+from fcunet_dask.schema import (
+    BRAGG_COVARIANCE,
+    BRAGG_INTENSITY,
+    BRAGG_Q,
+    COMPONENT,
+    COMPONENTS,
+    SCAN,
+    annotate,
+    q_units,
+    validate,
+)
+from fcunet_dask.types import Array
+
+
+def measure_origin(
+    bragg: xr.Dataset,
+    *,
+    kind: str = "auto",
+    expected: tuple[float, float] | None = None,
+) -> xr.Dataset:
+    """Position of the unscattered beam over the scan: a smooth surface, robustly.
+
+    The beam is the disk nearest to where it is expected: the median over the scan of
+    the brightest disk, unless given. A surface through its positions (Tukey weights)
+    serves the positions where it is missing or mistaken.
+
+    Parameters
+    ----------
+    bragg : xarray.Dataset
+        From `find_bragg_vectors`; its brightest disks are computed.
+    kind : {"auto", "constant", "plane", "parabola"}
+        Of the surface; ``auto`` takes the parabola where it leaves less than 0.8 of the
+        residual of the plane.
+    expected : (float, float), optional
+        y, x, in the unit of ``bragg_q``.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``origin`` (scan_y, scan_x, component), in the unit of ``bragg_q``, in memory;
+        attributes ``kind``, ``residual``, ``std`` (of the surface) and ``measured``,
+        the number of positions behind it.
+
+    Raises
+    ------
+    ParameterError
+        If `kind` is unknown.
+    AnalysisError
+        If no pattern has a disk.
+    """
+    validate(bragg, BRAGG_Q, BRAGG_INTENSITY)
+    if kind not in (*TERMS, "auto"):
+        msg = f"kind is one of {('auto', *TERMS)}, got {kind!r}"
+        raise ParameterError(msg)
+    brightest = _brightest(bragg)
+    if not np.isfinite(brightest).any():
+        msg = "no disk in any pattern: there is no beam to calibrate the origin with"
+        raise AnalysisError(msg)
+    if expected is None:
+        centre = np.nanmedian(brightest.reshape(-1, 2), axis=0)
+    else:
+        centre = np.asarray(expected, float)
+    measured = map_positions(
+        direct_beam,
+        [bragg[BRAGG_Q.name]],
+        2,
+        expected=centre,
+        reach=0.5 * _disk_distance(bragg),
+    ).values
+    kind, surface, variance, residual = _surface(measured, kind)
+    if not np.isfinite(surface).all():
+        surface = np.broadcast_to(centre, surface.shape).copy()
+    return xr.Dataset(
+        {"origin": ((*SCAN, COMPONENT), surface, {"units": q_units(bragg)})},
+        {COMPONENT: list(COMPONENTS)},
+        {
+            "kind": kind,
+            "residual": residual,
+            "std": float(np.sqrt(np.nanmean(variance))),
+            "measured": int(np.isfinite(measured[..., 0]).sum()),
+        },
+    )
+
+
+def _brightest(bragg: xr.Dataset) -> Array:
+    """Brightest disk of each pattern, (rows, columns, 2)."""
+    return np.asarray(bragg[BRAGG_Q.name].isel(peak=0))
+
+
+def _disk_distance(bragg: xr.Dataset) -> float:
+    """Usual distance of neighbouring disks, from up to 64 patterns."""
+    rows, columns = bragg[BRAGG_Q.name].shape[:2]
+    part = bragg[BRAGG_Q.name].isel(
+        scan_y=slice(None, None, max(1, rows // 8)),
+        scan_x=slice(None, None, max(1, columns // 8)),
+    )
+    position = np.asarray(part).reshape(-1, part.shape[2], 2)
+    away = position[:, :, None] - position[:, None]
+    distance = np.hypot(away[..., 0], away[..., 1])
+    distance = np.where(distance > 0, distance, np.nan)
+    present = np.isfinite(distance).any(axis=2)
+    if not present.any():
+        return float("inf")
+    return float(np.median(np.nanmin(distance[present], axis=1)))
+
+
+def _surface(measured: Array, kind: str) -> tuple[str, Array, Array, float]:
+    if kind != "auto":
+        return (kind, *fit_surface(measured, kind))
+    plane = fit_surface(measured, "plane")
+    parabola = fit_surface(measured, "parabola")
+    enough = np.isfinite(measured[..., 0]).sum() >= 30
+    if enough and min(measured.shape[:2]) >= 3 and parabola[2] < 0.8 * plane[2]:
+        return ("parabola", *parabola)
+    return ("plane", *plane)
+
+
+def apply_calibration(
+    bragg: xr.Dataset,
+    *,
+    origin: xr.Dataset | None = None,
+    transform: Any = None,
+    q_step_scale: float = 1.0,
+) -> xr.Dataset:
+    """Refer Bragg vectors to the origin, and undo the distortion and scale, lazily.
+
+    q' = s A (q − o), and its covariance with it.
+
+    Parameters
+    ----------
+    bragg : xarray.Dataset
+        From `find_bragg_vectors`.
+    origin : xarray.Dataset, optional
+        From `measure_origin`.
+    transform : array, optional
+        A, (2, 2), y before x: from `measure_ellipse`.
+    q_step_scale : float
+        s, corrected over assumed scale.
+
+    Returns
+    -------
+    xarray.Dataset
+        `bragg` with ``bragg_q`` and ``bragg_covariance`` replaced.
+
+    Raises
+    ------
+    ParameterError
+        If the transform is not an invertible (2, 2) matrix or the scale not positive.
+    """
+    validate(bragg, BRAGG_Q, BRAGG_COVARIANCE)
+    matrix = np.eye(2) if transform is None else np.asarray(transform, float)
+    if matrix.shape != (2, 2) or not abs(np.linalg.det(matrix)) > 1e-6:
+        msg = f"transform is an invertible (2, 2) matrix, got {transform!r}"
+        raise ParameterError(msg)
+    if not q_step_scale > 0:
+        msg = f"q_step_scale must be positive, got {q_step_scale!r}"
+        raise ParameterError(msg)
+    matrix = matrix * q_step_scale
+    position = bragg[BRAGG_Q.name]
+    if origin is not None:
+        position = position - _like(origin["origin"], position)
+    out = bragg.copy()
+    if not np.array_equal(matrix, np.eye(2)):
+        axes = (COMPONENT, f"{COMPONENT}_")
+        turned = xr.DataArray(matrix, dims=(f"{COMPONENT}_", COMPONENT))
+        position = xr.dot(position.drop_vars(COMPONENT), turned, dim=COMPONENT)
+        position = position.rename({axes[1]: COMPONENT})
+        covariance = bragg[BRAGG_COVARIANCE.name]
+        pair = xr.DataArray(_pair_matrix(matrix), dims=("pair_", "pair"))
+        turned_covariance = xr.dot(covariance.drop_vars("pair"), pair, dim="pair")
+        out[BRAGG_COVARIANCE.name] = turned_covariance.rename(pair_="pair").astype("f4")
+    out[BRAGG_Q.name] = position.astype("f4")
+    return annotate(out, BRAGG_Q, BRAGG_COVARIANCE, q_units=q_units(bragg))
+
+
+def _like(origin: xr.DataArray, position: xr.DataArray) -> xr.DataArray:
+    """Origin in the blocks of `position`, single precision."""
+    single = origin.astype("f4").drop_vars([n for n in SCAN if n in origin.coords])
+    if position.chunks is None:
+        return single
+    return single.chunk({n: position.chunksizes[n] for n in SCAN})
+
+
+def _pair_matrix(matrix: Array) -> Array:
+    """(3, 3) that turns (yy, yx, xx) of C into those of A C Aᵀ."""
+    (a, b), (c, d) = matrix
+    return np.array(
+        [
+            [a * a, 2 * a * b, b * b],
+            [a * c, a * d + b * c, b * d],
+            [c * c, 2 * c * d, d * d],
+        ]
+    )
+
+
+def measure_ellipse(
+    basis: xr.Dataset, lengths: tuple[float, float], angle: float
+) -> tuple[Array, float]:
+    """Distortion and scale from a known, unstrained lattice.
+
+    The linear map from the measured to the known lattice is split into a turn, which is
+    the crystal's, and a symmetric stretch, which is the microscope's: A has determinant
+    1, s is the remaining scale.
+
+    Parameters
+    ----------
+    basis : xarray.Dataset
+        Measured ``g1``, ``g2`` (grain, component) or (component).
+    lengths : (float, float)
+        True |g₁| and |g₂|, 1/Å.
+    angle : float
+        True angle between them, degrees.
+
+    Returns
+    -------
+    transform : numpy.ndarray
+        A, (2, 2), y before x, for `apply_calibration`.
+    scale : float
+        s.
+
+    Raises
+    ------
+    ParameterError
+        If the known lattice is impossible.
+    """
+    if min(lengths) <= 0 or not 0 < angle < 180:
+        msg = f"lengths must be > 0, 0 < angle < 180; got {lengths}, {angle}"
+        raise ParameterError(msg)
+    g1, g2 = (np.atleast_2d(basis[n].values)[0] for n in ("g1", "g2"))
+    measured = np.stack([g1, g2], axis=1)
+    turn = np.radians(angle)
+    true = np.array(
+        [
+            [0.0, lengths[1] * np.sin(turn)],
+            [lengths[0], lengths[1] * np.cos(turn)],
+        ]
+    )
+    _, stretch, right = np.linalg.svd(true @ np.linalg.inv(measured))
+    symmetric = right.T @ np.diag(stretch) @ right
+    scale = float(np.sqrt(abs(np.linalg.det(symmetric))))
+    return symmetric / scale, scale
+
+
+def measure_rings(
+    bragg_map: xr.DataArray, spacings: Sequence[float]
+) -> tuple[Array, float, float]:
+    """Distortion and scale from the rings of a known powder or polycrystal.
+
+    Parameters
+    ----------
+    bragg_map : xarray.DataArray
+        (q_y, q_x): a Bragg-vector map or mean pattern, zero at the origin.
+    spacings : sequence of float
+        |g| of its rings, 1/Å, all of them up to the largest.
+
+    Returns
+    -------
+    transform : numpy.ndarray
+        A, (2, 2), y before x.
+    scale : float
+        s.
+    residual : float
+        Root mean square distance of the rings from circles after it, relative.
+
+    Raises
+    ------
+    AnalysisError
+        If the rings are not seen.
+    """
+    step = float(bragg_map["q_y"][1] - bragg_map["q_y"][0])
+    found = ring_transform(np.asarray(bragg_map), np.sort(np.asarray(spacings)) / step)
+    if found is None:
+        msg = f"no rings that match {list(spacings)} (1/Å) in the map"
+        raise AnalysisError(msg)
+    return found
+
+
+def with_scale(calibration: Calibration, scale: float) -> Calibration:
+    """Return `calibration` with its detector pixel corrected by `scale`."""
+    values = calibration.to_dict()
+    values["q_step"] = (calibration.q_step or 1.0) * scale
+    return Calibration.from_dict(values)

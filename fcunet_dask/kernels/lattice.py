@@ -1,0 +1,322 @@
+"""Lattices fitted to Bragg vectors, all positions of a block at once.
+
+Model: q = o + h g₁ + k g₂ for every indexed disk. Disks are weighted by
+1 / (σ² + s²), σ² the variance that came with the disk and s² the scatter that the disks
+of this pattern show beyond it (structure inside disks, mostly; found from the median
+residual), and those far off the lattice count less (Huber). The covariance of the result
+is that of the weighted estimate under σ² + s², with the full covariance of every disk.
+"""
+
+from dataclasses import dataclass
+from enum import IntFlag
+
+import numpy as np
+
+from fcunet_dask.types import Array
+
+MIN_DISKS = 4
+"""Disks a lattice needs: three determine it, the fourth says whether it is one."""
+_HUBER = 2.5
+_CHI2_MEDIAN = 2 * np.log(2.0)
+
+
+class LatticeStatus(IntFlag):
+    """Why a position has no lattice; 0 = it has one."""
+
+    TOO_FEW_DISKS = 1
+    """Fewer than four disks on the lattice."""
+    COLLINEAR = 2
+    """All disks on one line: one lattice vector is not determined."""
+    MISFIT = 4
+    """Less than half of the intensity, or of the disks, lies on the lattice."""
+
+
+@dataclass(frozen=True, slots=True)
+class LatticeFit:
+    """Fitted lattices, one row a position; NaN where `status` is not 0.
+
+    Attributes
+    ----------
+    parameters : numpy.ndarray
+        (n, 6): origin_y, origin_x, g1_y, g1_x, g2_y, g2_x.
+    covariance : numpy.ndarray
+        (n, 6, 6).
+    residual : numpy.ndarray
+        (n,): weighted root mean square distance of a disk from the lattice.
+    n_indexed : numpy.ndarray
+        int (n,).
+    quality : numpy.ndarray
+        (n,): share of the intensity (√ of it) that lies on the lattice, 0 to 1.
+    status : numpy.ndarray
+        uint8 (n,): `LatticeStatus`.
+    """
+
+    parameters: Array
+    covariance: Array
+    residual: Array
+    n_indexed: Array
+    quality: Array
+    status: Array
+
+
+def fit_lattices(
+    position: Array,
+    covariance: Array,
+    intensity: Array,
+    basis: Array,
+    origin: Array,
+    rounds: int = 3,
+) -> LatticeFit:
+    """Index the disks of every position on `basis` and fit origin, g₁ and g₂.
+
+    Parameters
+    ----------
+    position : numpy.ndarray
+        (n, peaks, 2): y, x; NaN = none.
+    covariance : numpy.ndarray
+        (n, peaks, 3): yy, yx, xx.
+    intensity : numpy.ndarray
+        (n, peaks).
+    basis : numpy.ndarray
+        (4,): g1_y, g1_x, g2_y, g2_x, the start.
+    origin : numpy.ndarray
+        (n, 2): the start.
+    rounds : int
+        Of indexing and fitting; the first takes only the inner disks.
+
+    Returns
+    -------
+    LatticeFit
+
+    Notes
+    -----
+    A disk is indexed where it is within a quarter of the shortest lattice vector of a
+    lattice point, in units of the fit before.
+    """
+    disks = _disks(position, covariance, intensity)
+    n = len(position)
+    start = np.concatenate(
+        [np.broadcast_to(origin, (n, 2)), np.broadcast_to(basis, (n, 4))], axis=1
+    ).astype(float)
+    shortest = np.sqrt((np.reshape(basis, (2, 2)) ** 2).sum(1).min())
+    reach = _reach(disks, start[:, :2], 2.4 * shortest)
+    fit = _fit_once(disks, start, shortest, reach)
+    for _ in range(rounds - 1):
+        usable = np.where(fit.determined[:, None], fit.parameters, start)
+        fit = _fit_once(disks, usable, shortest, disks.present)
+    return _checked(disks, fit)
+
+
+@dataclass(frozen=True, slots=True)
+class _Disks:
+    """Columns y, x, variances, √intensity; absent disks are 0 with weight 0."""
+
+    y: Array
+    x: Array
+    yy: Array
+    yx: Array
+    xx: Array
+    root: Array
+    present: Array
+
+
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    parameters: Array
+    inverse: Array
+    weight: Array
+    scatter: Array
+    h: Array
+    k: Array
+    on: Array
+    distance2: Array
+    determined: Array
+
+
+def _disks(position: Array, covariance: Array, intensity: Array) -> _Disks:
+    present = np.isfinite(position[..., 0]) & np.isfinite(intensity)
+    most = int(present.sum(1).max(initial=1))
+    present = present[:, :most]
+
+    def column(values: Array) -> Array:
+        return np.where(present, values[:, :most], 0.0)
+
+    return _Disks(
+        y=column(position[..., 0]),
+        x=column(position[..., 1]),
+        yy=column(covariance[..., 0]),
+        yx=column(covariance[..., 1]),
+        xx=column(covariance[..., 2]),
+        root=np.sqrt(np.maximum(column(intensity), 0)),
+        present=present,
+    )
+
+
+def _reach(disks: _Disks, origin: Array, radius: float) -> Array:
+    """Present disks within `radius` of the origin: the ones indexed first."""
+    y = disks.y - origin[:, :1]
+    x = disks.x - origin[:, 1:]
+    near: Array = disks.present & (y * y + x * x < radius**2)
+    return near
+
+
+def _fit_once(disks: _Disks, start: Array, shortest: float, candidates: Array) -> _Fit:
+    """Index on `start`, then weighted least squares with weights from its residuals."""
+    h, k, residual_y, residual_x = _indexed(disks, start)
+    distance2 = residual_y**2 + residual_x**2
+    on = candidates & (distance2 < (0.25 * shortest) ** 2)
+    variance = 0.5 * (disks.yy + disks.xx)
+    floor = 1e-12 * shortest**2
+    scatter = np.zeros(len(start))
+    robust = on.astype(float)
+    for _ in range(2):
+        weight = robust / (variance + scatter[:, None] + floor)
+        parameters, inverse, determined = _solve(disks, weight, h, k)
+        residual_y, residual_x = _residuals(disks, parameters, h, k)
+        distance2 = residual_y**2 + residual_x**2
+        scatter = _extra_variance(distance2, variance, on)
+        z = np.sqrt(distance2 / (variance + scatter[:, None] + floor))
+        robust = on * np.minimum(1, _HUBER / np.maximum(z, 1e-9))
+    weight = robust / (variance + scatter[:, None] + floor)
+    parameters, inverse, determined = _solve(disks, weight, h, k)
+    residual_y, residual_x = _residuals(disks, parameters, h, k)
+    return _Fit(
+        parameters,
+        inverse,
+        weight,
+        scatter,
+        h,
+        k,
+        on,
+        residual_y**2 + residual_x**2,
+        determined,
+    )
+
+
+def _indexed(disks: _Disks, start: Array) -> tuple[Array, Array, Array, Array]:
+    """Nearest lattice point h, k of each disk and the distance from it."""
+    oy, ox, ay, ax, by, bx = (c[:, None] for c in start.T)
+    y, x = disks.y - oy, disks.x - ox
+    determinant = ay * bx - ax * by
+    determinant = np.where(determinant == 0, np.inf, determinant)
+    h = np.rint((y * bx - x * by) / determinant)
+    k = np.rint((x * ay - y * ax) / determinant)
+    return h, k, y - h * ay - k * by, x - h * ax - k * bx
+
+
+def _residuals(
+    disks: _Disks, parameters: Array, h: Array, k: Array
+) -> tuple[Array, Array]:
+    oy, ox, ay, ax, by, bx = (c[:, None] for c in parameters.T)
+    return disks.y - oy - h * ay - k * by, disks.x - ox - h * ax - k * bx
+
+
+def _extra_variance(distance2: Array, variance: Array, on: Array) -> Array:
+    """Scatter s² beyond the disks' own variance, from the median residual.
+
+    For Gaussian residuals of variance v in each direction the median of d²/2 is v ln 2;
+    the fit of three parameters to n disks takes (n − 3)/n of it.
+    """
+    number = on.sum(1)
+    correction = number / np.maximum(number - 3, 1) / _CHI2_MEDIAN
+    excess = np.where(on, distance2 * correction[:, None] - variance, np.inf)
+    excess.sort(axis=1)
+    middle = np.maximum(number - 1, 0)
+    rows = np.arange(len(excess))
+    median = 0.5 * (excess[rows, middle // 2] + excess[rows, (middle + 1) // 2])
+    usable = (number > 3) & np.isfinite(median)
+    return np.where(usable, np.maximum(median, 0), 0.0)
+
+
+def _moments(weight: Array, h: Array, k: Array) -> list[Array]:
+    """Weighted sums of 1, h, k, hh, hk, kk, each (n,)."""
+    wh, wk = weight * h, weight * k
+    return [
+        weight.sum(1),
+        wh.sum(1),
+        wk.sum(1),
+        (wh * h).sum(1),
+        (wh * k).sum(1),
+        (wk * k).sum(1),
+    ]
+
+
+def _symmetric(moments: list[Array]) -> Array:
+    """(n, 3, 3) from the six `_moments`."""
+    s, sh, sk, hh, hk, kk = moments
+    flat = np.stack([s, sh, sk, sh, hh, hk, sk, hk, kk], axis=-1)
+    return flat.reshape(-1, 3, 3)
+
+
+def _solve(
+    disks: _Disks, weight: Array, h: Array, k: Array
+) -> tuple[Array, Array, Array]:
+    """Weighted least squares: parameters (n, 6), inverse normal matrix, determined."""
+    s, sh, sk, hh, hk, kk = _moments(weight, h, k)
+    minors = [
+        hh * kk - hk * hk,
+        sk * hk - sh * kk,
+        sh * hk - sk * hh,
+        s * kk - sk * sk,
+        sh * sk - s * hk,
+        s * hh - sh * sh,
+    ]
+    determinant = s * minors[0] + sh * minors[1] + sk * minors[2]
+    determined = determinant > 1e-6 * s * hh * kk
+    determined &= s > 0
+    safe = np.where(determined, determinant, np.inf)
+    inverse = _symmetric([m / safe for m in minors])
+    columns = []
+    for values in (disks.y, disks.x):
+        weighted = weight * values
+        right = [weighted.sum(1), (weighted * h).sum(1), (weighted * k).sum(1)]
+        columns.append((inverse @ np.stack(right, axis=-1)[..., None])[..., 0])
+    return np.stack(columns, axis=-1).reshape(-1, 6), inverse, determined
+
+
+def _covariance(disks: _Disks, fit: _Fit) -> Array:
+    """Covariance (n, 6, 6) of the estimate: N⁻¹ (Σ w² C ⊗ a aᵀ) N⁻¹."""
+    w2 = fit.weight**2
+    extra = fit.scatter[:, None]
+    blocks = {}
+    for name, c in (
+        ("yy", disks.yy + extra),
+        ("yx", disks.yx),
+        ("xx", disks.xx + extra),
+    ):
+        inner = _symmetric(_moments(w2 * c, fit.h, fit.k))
+        blocks[name] = fit.inverse @ inner @ fit.inverse
+    out = np.empty((len(w2), 6, 6))
+    out[:, 0::2, 0::2] = blocks["yy"]
+    out[:, 1::2, 1::2] = blocks["xx"]
+    out[:, 0::2, 1::2] = blocks["yx"]
+    out[:, 1::2, 0::2] = np.swapaxes(blocks["yx"], 1, 2)
+    return out
+
+
+def _checked(disks: _Disks, fit: _Fit) -> LatticeFit:
+    """Set what cannot be trusted to NaN, with the reason."""
+    number = fit.on.sum(1)
+    present = disks.present.sum(1)
+    total = np.maximum((disks.root * disks.present).sum(1), 1e-30)
+    quality = np.where(present > 0, (disks.root * fit.on).sum(1) / total, 0.0)
+    poor = (quality < 0.5) | (number < 0.5 * present)
+    status = np.zeros(len(number), np.uint8)
+    status |= np.where(number < MIN_DISKS, LatticeStatus.TOO_FEW_DISKS, 0).astype("u1")
+    enough = number >= MIN_DISKS
+    status |= np.where(enough & ~fit.determined, LatticeStatus.COLLINEAR, 0).astype(
+        "u1"
+    )
+    status |= np.where(enough & poor, LatticeStatus.MISFIT, 0).astype("u1")
+    bad = status > 0
+    weights = np.maximum(fit.weight.sum(1), 1e-30)
+    residual = np.sqrt((fit.weight * fit.distance2).sum(1) / weights)
+    covariance = _covariance(disks, fit)
+    return LatticeFit(
+        parameters=np.where(bad[:, None], np.nan, fit.parameters),
+        covariance=np.where(bad[:, None, None], np.nan, covariance),
+        residual=np.where(bad, np.nan, residual),
+        n_indexed=number.astype(np.int32),
+        quality=quality,
+        status=status,
+    )

@@ -1,0 +1,370 @@
+"""Radius, edge and filling of the disks, measured where no one says what they are."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import scipy.ndimage
+import scipy.optimize
+
+from fcunet_dask.kernels.aperture import disk_image
+from fcunet_dask.kernels.correlation import (
+    bin_patterns,
+    normalized_correlation,
+    normalized_template,
+)
+from fcunet_dask.kernels.disks import (
+    FILLING_MODES,
+    DiskModel,
+    disk_deviances,
+    disk_model,
+    fit_disks,
+    pad_mask,
+)
+from fcunet_dask.kernels.maxima import local_maxima
+from fcunet_dask.types import Array
+
+_CHI2_MEDIAN = 0.4549
+"""Median of the χ² distribution of one degree of freedom."""
+
+
+@dataclass(frozen=True, slots=True)
+class DiskShape:
+    """A disk as it was measured; standard deviations behind each value.
+
+    Attributes
+    ----------
+    center : (float, float)
+        y, x, px.
+    radius, edge : float
+        px.
+    center_std, radius_std, edge_std : float
+        px.
+    likeness : float
+        Correlation of the image with a plain disk, 1 = round and evenly filled.
+    """
+
+    center: tuple[float, float]
+    radius: float
+    edge: float
+    center_std: float
+    radius_std: float
+    edge_std: float
+    likeness: float
+
+
+def measure_disk(image: Array, mask: Array | None = None) -> DiskShape:
+    """Fit a round disk with a soft edge to the image of the probe.
+
+    Poisson-weighted least squares of height, background, centre, radius and edge; the
+    start is the area at half height. The errors are those of the fit, scaled by its
+    misfit.
+
+    Parameters
+    ----------
+    image : numpy.ndarray
+        (rows, columns), counts.
+    mask : numpy.ndarray, optional
+        bool, True where the detector measures.
+
+    Returns
+    -------
+    DiskShape
+        Not finite where the image has no disk.
+    """
+    image = np.asarray(image, float)
+    good = np.isfinite(image) if mask is None else np.isfinite(image) & mask
+    start = _half_height_disk(np.where(good, image, 0))
+    if start is None:
+        nan = float("nan")
+        return DiskShape((nan, nan), nan, nan, nan, nan, nan, 0.0)
+    cy, cx, radius, height = start
+    rows, columns, window = _window(image.shape, (cy, cx), 1.6 * radius + 4)
+    counts, kept = image[window], good[window]
+    noise = np.sqrt(
+        np.maximum(scipy.ndimage.gaussian_filter(counts, 1.0), 0.02 * height)
+    )
+
+    def model(p: Array) -> Array:
+        centre = (p[0] - rows, p[1] - columns)
+        disk = disk_image(counts.shape, centre, abs(p[2]), max(abs(p[3]), 0.05))
+        return np.asarray(p[4] * disk + p[5])
+
+    def rest(p: Array) -> Array:
+        return np.asarray(((model(p) - counts) / noise)[kept])
+
+    guess = np.array([cy, cx, radius, 0.5, height, 0.0])
+    fit = scipy.optimize.least_squares(
+        rest, guess, x_scale=[1, 1, 1, 0.5, height, height]
+    )
+    scale = 2 * fit.cost / max(kept.sum() - 6, 1)
+    spread = np.sqrt(
+        np.maximum(np.diag(np.linalg.pinv(fit.jac.T @ fit.jac)) * scale, 0)
+    )
+    likeness = np.corrcoef(model(fit.x)[kept], counts[kept])[0, 1]
+    return DiskShape(
+        center=(float(fit.x[0]), float(fit.x[1])),
+        radius=float(abs(fit.x[2])),
+        edge=float(max(abs(fit.x[3]), 0.05)),
+        center_std=float(spread[:2].max()),
+        radius_std=float(spread[2]),
+        edge_std=float(spread[3]),
+        likeness=float(likeness),
+    )
+
+
+def _half_height_disk(image: Array) -> tuple[float, float, float, float] | None:
+    """Centre, radius and height from the region above half of the plateau."""
+    smooth = scipy.ndimage.median_filter(image, size=3)
+    bright = smooth[smooth > 0.5 * smooth.max()] if smooth.max() > 0 else smooth[:0]
+    if not bright.size:
+        return None
+    height = float(np.median(bright))
+    labels, _ = scipy.ndimage.label(smooth > 0.5 * height)
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    region = scipy.ndimage.binary_fill_holes(labels == sizes.argmax())
+    cy, cx = scipy.ndimage.center_of_mass(region)
+    return float(cy), float(cx), float(np.sqrt(region.sum() / np.pi)), height
+
+
+def _window(
+    shape: tuple[int, ...], centre: tuple[float, float], half: float
+) -> tuple[int, int, tuple[slice, slice]]:
+    """First row, first column and slices of a window cut to the image."""
+    low = [max(int(c - half), 0) for c in centre]
+    high = [min(int(c + half) + 2, s) for c, s in zip(centre, shape, strict=True)]
+    return low[0], low[1], (slice(low[0], high[0]), slice(low[1], high[1]))
+
+
+def search_radius(patterns: Array, mask: Array) -> float:
+    """Find the radius of the disks of structured patterns.
+
+    The radius whose template, locally normalised on √counts, is most like the five
+    strongest disks of each pattern.
+
+    Parameters
+    ----------
+    patterns : numpy.ndarray
+        (n, rows, columns), counts; a few dozen are plenty.
+    mask : numpy.ndarray
+        bool (rows, columns).
+
+    Returns
+    -------
+    float
+        px, to about 5 %; NaN where nothing looks like a disk.
+    """
+    largest = min(patterns.shape[1:]) / 5
+    radii = np.geomspace(1.5, largest, int(np.log(largest / 1.5) / np.log(1.1)) + 2)
+    scores = [_likeness(patterns, mask, float(r)) for r in radii]
+    best = int(np.argmax(scores))
+    return float(radii[best]) if scores[best] > 0.3 else float("nan")
+
+
+def _likeness(patterns: Array, mask: Array, radius: float) -> float:
+    """Mean over patterns of the likeness of their strongest disks."""
+    factor = max(1, int(radius // 4))
+    counts = bin_patterns(patterns, factor)
+    measures = bin_patterns(mask[None], factor)[0] == factor**2
+    shape = counts.shape[1:]
+    middle = (shape[0] // 2, shape[1] // 2)
+    to_corner = (-middle[0], -middle[1])
+    disk = disk_image(shape, middle, radius / factor, max(0.4 / factor, 0.3))
+    window = disk_image(shape, middle, 1.35 * radius / factor, 0.01) > 0.5
+    prepared = normalized_template(
+        np.roll(np.sqrt(disk), to_corner, (0, 1)),
+        np.roll(window.astype(float), to_corner, (0, 1)),
+        measures.astype(float),
+    )
+    likeness, strength = normalized_correlation(counts, prepared)
+    index = local_maxima(likeness, 0.2, int(radius / factor) + 1)
+    strong = strength[tuple(index)]
+    order = np.lexsort((-strong, index[0]))
+    first = np.searchsorted(index[0][order], np.arange(len(patterns)))
+    rank = np.arange(len(order)) - first[index[0][order]]
+    top = order[rank < 5]
+    return float(likeness[tuple(index[:, top])].sum() / (5 * len(patterns)))
+
+
+@dataclass(frozen=True, slots=True)
+class DiskStatistics:
+    """What the disks of a scan have in common.
+
+    Attributes
+    ----------
+    radius, edge : float
+        px.
+    radius_std, edge_std : float
+        Standard deviations, px.
+    structure : float
+        Standard deviation of their fillings relative to the mean.
+    gain : float
+        Counts of one electron.
+    """
+
+    radius: float
+    edge: float
+    radius_std: float
+    edge_std: float
+    structure: float
+    gain: float
+
+
+def fit_statistics(
+    patterns: Array,
+    mask: Array,
+    index: Array,
+    position: Array,
+    start: DiskStatistics,
+    *,
+    fit_shape: bool = True,
+) -> DiskStatistics:
+    """Find the shape and statistics under which the disks fit best.
+
+    The Poisson misfit of all disks, each with its own filling, is minimised over radius
+    and edge; between, the spread of the fillings is set to what the fits show.
+
+    Parameters
+    ----------
+    patterns : numpy.ndarray
+        (n, rows, columns), counts.
+    mask : numpy.ndarray
+        bool (rows, columns).
+    index : numpy.ndarray
+        int (m,): pattern of each disk.
+    position : numpy.ndarray
+        (m, 2): y, x of each disk, px.
+    start : DiskStatistics
+        Where to begin.
+    fit_shape : bool
+        False keeps radius and edge (they are known from a vacuum probe).
+
+    Returns
+    -------
+    DiskStatistics
+    """
+    statistics = start
+    sample = _Sample(patterns, mask, index, position)
+    for _ in range(2 if fit_shape else 0):
+        statistics = sample.with_spread(statistics)
+        statistics = sample.with_shape(statistics)
+    return sample.with_spread(statistics)
+
+
+@dataclass(slots=True)
+class _Sample:
+    """Disks on which shape and spread are tried."""
+
+    patterns: Array
+    mask: Array
+    index: Array
+    position: Array
+
+    def arguments(self, model: DiskModel) -> tuple[Array, Array, Array, Array]:
+        """Return what `fit_disks` takes before the model."""
+        nearest = np.rint(self.position).astype(int)
+        at = np.concatenate([self.index[None], nearest.T])
+        padded = pad_mask(self.mask, model.half)
+        return self.patterns, padded, at, self.position - nearest
+
+    def with_spread(self, s: DiskStatistics) -> DiskStatistics:
+        """Set the structure to the variance of freely fitted fillings, less noise."""
+        model = disk_model(s.radius, s.edge, structure=1.5)
+        fits = fit_disks(*self.arguments(model), model, s.gain, (2, 2))
+        noise = FILLING_MODES * s.gain / np.maximum(fits.intensity, 1e-9)
+        good = (fits.moved < 0.5 * s.radius + 1) & (noise < 1)
+        if good.sum() < 3:
+            return s
+        excess = np.minimum(fits.filling, 4.0) - noise
+        variance = np.average(excess[good], weights=1 / (0.1 + noise[good]) ** 2)
+        structure = float(np.clip(np.sqrt(max(variance, 0.0)), 0.03, 1.5))
+        return replace(s, structure=structure)
+
+    def with_shape(self, s: DiskStatistics) -> DiskStatistics:
+        """Set radius and edge to the minimum of the misfit, a paraboloid around it."""
+        half = np.ceil(1.1 * s.radius + 3)
+
+        def misfit(p: Array) -> float:
+            radius, edge = float(np.clip(p[0], 0.8, half - 1)), float(np.exp(p[1]))
+            edge = float(np.clip(edge, 0.1, 0.6 * radius))
+            model = disk_model(
+                radius, edge, structure=s.structure, margin=half - radius
+            )
+            deviance = disk_deviances(*self.arguments(model), model, s.gain)
+            return float(np.minimum(deviance, 50 * len(model.y)).sum()) / 2
+
+        start = np.array([s.radius, np.log(s.edge)])
+        simplex = start + np.array([[0, 0], [0.06 * s.radius, 0], [0, 0.4]])
+        options = {
+            "initial_simplex": simplex,
+            "xatol": 0.01,
+            "fatol": 0.5,
+            "maxfev": 45,
+        }
+        found = scipy.optimize.minimize(
+            misfit, start, method="Nelder-Mead", options=options
+        )
+        radius = float(np.clip(found.x[0], 0.8, half - 1))
+        edge = float(np.clip(np.exp(found.x[1]), 0.15, 0.6 * radius))
+        spread = [
+            _curvature_std(misfit, found.x, axis, step)
+            for axis, step in ((0, 0.02 * radius), (1, 0.1))
+        ]
+        return replace(
+            s, radius=radius, edge=edge, radius_std=spread[0], edge_std=spread[1] * edge
+        )
+
+
+def _curvature_std(
+    misfit: Callable[[Array], float], at: Array, axis: int, step: float
+) -> float:
+    """Return the standard deviation of a parameter from the curvature of ½χ²."""
+    ahead, behind = at.copy(), at.copy()
+    ahead[axis] += step
+    behind[axis] -= step
+    curvature = (misfit(ahead) + misfit(behind) - 2 * misfit(at)) / step**2
+    return float(1 / np.sqrt(curvature)) if curvature > 0 else float("nan")
+
+
+def counts_per_electron(patterns: Array, mask: Array) -> float:
+    """Gain of the detector from the noise between neighbouring pixels.
+
+    The difference of a pixel from the mean of its four neighbours has the variance
+    1.25 g μ for Poisson electrons of g counts each, where the pattern is smooth on the
+    scale of a pixel; its median leaves edges out. Where single electrons are seen, their
+    counts are the gain.
+
+    Parameters
+    ----------
+    patterns : numpy.ndarray
+        (n, rows, columns).
+    mask : numpy.ndarray
+        bool (rows, columns).
+
+    Returns
+    -------
+    float
+        Counts of one electron; 1 where too few pixels have counts.
+    """
+    counts = np.asarray(patterns, float)
+    inner = counts[:, 1:-1, 1:-1]
+    neighbours = 0.25 * (
+        counts[:, :-2, 1:-1]
+        + counts[:, 2:, 1:-1]
+        + counts[:, 1:-1, :-2]
+        + counts[:, 1:-1, 2:]
+    )
+    measures = scipy.ndimage.binary_erosion(mask, np.ones((3, 3)))[1:-1, 1:-1]
+    level = 0.2 * inner + 0.8 * neighbours
+    positive = level[:, measures]
+    positive = positive[positive > 0]
+    if positive.size < 100:
+        return 1.0
+    bright = (level > np.quantile(positive, 0.7)) & measures
+    step = float(counts[counts > 0].min())
+    if np.median(level[bright]) < 4 * step:
+        return step
+    deviation = (inner - neighbours)[bright] ** 2 / level[bright]
+    gain = float(max(np.median(deviation) / (_CHI2_MEDIAN * 1.25), 1e-12))
+    return step if 0.5 < gain / step < 2 else gain

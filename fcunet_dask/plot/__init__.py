@@ -1,0 +1,6 @@
+"""Figures; the only importer of matplotlib."""
+
+from fcunet_dask.plot.maps import strain_maps, summary
+from fcunet_dask.plot.patterns import pattern
+
+__all__ = ["pattern", "strain_maps", "summary"]

@@ -1,0 +1,157 @@
+"""Maps over the scan."""
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from fcunet_dask.types import Array
+
+_PANELS = (
+    ("strain_xx", "ε$_{xx}$ (%)", 100.0),
+    ("strain_yy", "ε$_{yy}$ (%)", 100.0),
+    ("strain_xy", "ε$_{xy}$ (%)", 100.0),
+    ("rotation", "rotation (°)", 180 / np.pi),
+)
+
+
+def strain_maps(strain: xr.Dataset, *, limit: float | None = None) -> Figure:
+    """Draw ε_xx, ε_yy, ε_xy and the rotation.
+
+    Parameters
+    ----------
+    strain : xarray.Dataset
+        From `compute_strain` or `run`; it is computed.
+    limit : float, optional
+        End of the colour scale of the strains, 1; by default the 98th percentile of
+        their magnitude.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Positions without a lattice are grey.
+    """
+    figure = Figure(figsize=(12, 3.4), layout="constrained")
+    axes = figure.subplots(1, 4)
+    for ax, panel in zip(axes, _PANELS, strict=True):
+        _strain_panel(ax, strain, *panel, limit=_limit(strain, panel[0], limit))
+    return figure
+
+
+def summary(results: xr.Dataset) -> Figure:
+    """Draw all that a person needs to judge a run.
+
+    Strain, its standard deviation, misfit and indexed disks, the Bragg-vector map with
+    the lattice, and the number of disks.
+
+    Parameters
+    ----------
+    results : xarray.Dataset
+        From `run`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure = Figure(figsize=(14, 10.5), layout="constrained")
+    axes = figure.subplots(3, 4)
+    for ax, panel in zip(axes[0], _PANELS, strict=True):
+        _strain_panel(ax, results, *panel, limit=_limit(results, panel[0], None))
+    for ax, (name, title, factor) in zip(axes[1], _PANELS, strict=True):
+        values = np.asarray(results[f"{name}_std"]) * factor
+        _map(ax, values, f"σ of {title}", results, cmap="viridis", vmin=0)
+    _bragg_map(axes[2, 0], results)
+    units = results["residual"].attrs.get("units", "")
+    _map(axes[2, 1], results["residual"], f"misfit ({units})", results, cmap="magma")
+    _map(axes[2, 2], results["n_indexed"], "disks on the lattice", results)
+    _map(axes[2, 3], results["quality"], "quality", results, vmin=0, vmax=1)
+    figure.suptitle(_headline(results))
+    return figure
+
+
+def _headline(results: xr.Dataset) -> str:
+    status = np.asarray(results["lattice_status"])
+    deviations = [np.asarray(results[f"strain_{c}_std"]) for c in ("xx", "yy", "xy")]
+    usual = [float(np.nanmedian(d)) for d in deviations if np.isfinite(d).any()]
+    text = f"{status.size} positions, {int((status > 0).sum())} without a lattice"
+    if usual:
+        text += f"; median σ of the strain {100 * np.mean(usual):.3f} %"
+    return text
+
+
+def _limit(results: xr.Dataset, name: str, limit: float | None) -> float:
+    """End of a symmetric colour scale, common to the three strains."""
+    if limit is not None and name != "rotation":
+        return limit
+    names = [name] if name == "rotation" else [p[0] for p in _PANELS[:3]]
+    values = np.concatenate([np.abs(np.asarray(results[n])).ravel() for n in names])
+    values = values[np.isfinite(values)]
+    return float(np.percentile(values, 98)) if values.size else 1.0
+
+
+def _strain_panel(
+    ax: Axes, data: xr.Dataset, name: str, title: str, factor: float, *, limit: float
+) -> None:
+    end = max(limit * factor, 1e-9)
+    values = np.asarray(data[name]) * factor
+    _map(ax, values, title, data, cmap="RdBu_r", vmin=-end, vmax=end)
+
+
+def _map(ax: Axes, values: Any, title: str, data: xr.Dataset, **options: Any) -> None:
+    """Draw one map with scan coordinates and its colour bar."""
+    ax.set_facecolor("0.7")
+    extent, units = _extent(data)
+    image = ax.imshow(
+        np.asarray(values), extent=extent, interpolation="nearest", **options
+    )
+    ax.set_title(title, fontsize=10)
+    ax.set_xlabel(f"x ({units})", fontsize=8)
+    ax.set_ylabel(f"y ({units})", fontsize=8)
+    ax.tick_params(labelsize=7)
+    bar = ax.figure.colorbar(image, ax=ax, shrink=0.8)
+    bar.ax.tick_params(labelsize=7)
+
+
+def _extent(data: xr.Dataset) -> tuple[tuple[float, float, float, float], str]:
+    """Outer edges of the map: left, right, bottom, top; and their unit."""
+    rows, columns = (
+        data["n_indexed"].shape if "n_indexed" in data else data["strain_xx"].shape
+    )
+    edges = []
+    for name, size in (("scan_x", columns), ("scan_y", rows)):
+        axis = np.asarray(data[name], float) if name in data.coords else np.arange(size)
+        half = 0.5 * (axis[1] - axis[0]) if size > 1 else 0.5
+        edges.append((float(axis[0] - half), float(axis[-1] + half)))
+    units = data["scan_x"].attrs.get("units", "px") if "scan_x" in data.coords else "px"
+    return (*edges[0], edges[1][1], edges[1][0]), str(units)
+
+
+def _bragg_map(ax: Axes, results: xr.Dataset) -> None:
+    """Draw the Bragg-vector map with the reference lattice on it."""
+    histogram = np.asarray(results["bragg_vector_map"])
+    y, x = (np.asarray(results[f"map_{n}"]) for n in ("q_y", "q_x"))
+    seen = histogram > 0.01 * histogram.max()
+    rows, columns = np.nonzero(seen) if seen.any() else (np.arange(len(y)),) * 2
+    margin = 0.08 * (y[-1] - y[0])
+    reach = max(np.abs(y[rows]).max(), np.abs(x[columns]).max()) + margin
+    image = np.log1p(histogram / max(np.median(histogram[seen]) / 10, 1e-9))
+    ax.imshow(image, extent=(x[0], x[-1], y[-1], y[0]), cmap="magma")
+    for i in range(results["reference_g1"].shape[0]):
+        points = _lattice_points(results, i, reach)
+        ax.plot(points[:, 1], points[:, 0], "+", ms=5, mew=0.7, color=f"C{2 * i}")
+    ax.set_xlim(-reach, reach)
+    ax.set_ylim(reach, -reach)
+    ax.set_title("Bragg vectors (log) and lattice", fontsize=10)
+    ax.set_xlabel(f"q_x ({results['reference_g1'].attrs.get('units', '')})", fontsize=8)
+    ax.tick_params(labelsize=7)
+
+
+def _lattice_points(results: xr.Dataset, grain: int, reach: float) -> Array:
+    G = np.stack([np.asarray(results[f"reference_{n}"])[grain] for n in ("g1", "g2")])
+    most = int(np.ceil(2 * reach / np.sqrt((G**2).sum(1)).min()))
+    axis = np.arange(-most, most + 1)
+    h, k = (a.ravel() for a in np.meshgrid(axis, axis))
+    points = np.stack([h, k], axis=-1) @ G
+    return np.asarray(points[(np.abs(points) < reach).all(axis=1)])

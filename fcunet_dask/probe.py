@@ -1,0 +1,210 @@
+"""The probe: its image, centre, radius and edge, measured or made."""
+
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from fcunet_dask._source import source_of
+from fcunet_dask.calibration import Calibration
+from fcunet_dask.errors import AnalysisError, ParameterError
+from fcunet_dask.kernels.aperture import disk_image
+from fcunet_dask.kernels.masks import find_bad_pixels
+from fcunet_dask.kernels.probe import (
+    DiskShape,
+    DiskStatistics,
+    counts_per_electron,
+    fit_statistics,
+    measure_disk,
+    search_radius,
+)
+from fcunet_dask.schema import MASK, PATTERN, PROBE, Q, validate
+from fcunet_dask.types import Array
+
+_SAMPLE = 36
+_DISKS = 200
+_ROUND = 0.97
+
+
+def estimate_probe(
+    scan: xr.Dataset,
+    *,
+    vacuum: xr.DataArray | Array | None = None,
+    region: tuple[slice, slice] | None = None,
+    semiangle: float | None = None,
+    find_disks: Any = None,
+) -> xr.Dataset:
+    """Measure the probe of a scan; automatic unless told how.
+
+    In this order: `vacuum`; `region`; a ``probe`` that came with the scan; `semiangle`
+    or that of the calibration; else the disks of the scan themselves, the radius that
+    is most like them. Radius and edge are refined on the scan's own disks, except those
+    of a measured probe.
+
+    Parameters
+    ----------
+    scan : xarray.Dataset
+        With ``pattern`` (scan_y, scan_x, q_y, q_x), counts; up to 36 patterns are read.
+    vacuum : array, optional
+        (..., q_y, q_x), counts: patterns without a specimen; summed.
+    region : (slice, slice), optional
+        Rows and columns of the scan that are vacuum; summed.
+    semiangle : float, optional
+        Convergence semi-angle, mrad, for a made probe (needs voltage and q_step).
+    find_disks : callable
+        (patterns, mask, radius, gain) → pattern index (m,) and position (m, 2), px, of
+        the strongest disks.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``probe`` (q_y, q_x), ``mask`` (q_y, q_x), True where the detector measures.
+        Attributes, px: ``radius``, ``radius_std``, ``edge``, ``edge_std``,
+        ``center`` (y, x; of a measured probe), ``center_std``; ``structure``, the
+        standard deviation of the disks' fillings relative to their mean; ``gain``,
+        counts of an electron; ``patterned``, whether the aperture is not a plain disk;
+        ``origin``, where all this comes from.
+
+    Raises
+    ------
+    ParameterError
+        If the semi-angle is given without voltage and q_step.
+    AnalysisError
+        If no disk is found, or the probe does not fit into the pattern.
+    """
+    validate(scan, PATTERN)
+    patterns = _sample(scan)
+    mask = _mask(scan, patterns)
+    image, origin = _measured_image(scan, vacuum, region)
+    shape = None if image is None else measure_disk(image, mask)
+    if shape is not None and not np.isfinite(shape.radius):
+        msg = f"no disk in the probe ({origin}): it has no counts"
+        raise AnalysisError(msg)
+    gain = counts_per_electron(patterns, mask)
+    if shape is not None:
+        start = DiskStatistics(
+            shape.radius, shape.edge, shape.radius_std, shape.edge_std, 0.3, gain
+        )
+    else:
+        radius, origin = _first_radius(scan, patterns, mask, semiangle)
+        start = DiskStatistics(radius, 0.5, np.nan, np.nan, 0.3, gain)
+    _check_size(start.radius, patterns.shape[1:])
+    statistics = start
+    if find_disks is not None:
+        index, position = find_disks(patterns, mask, start.radius, gain)
+        if len(index) >= 3:
+            statistics = fit_statistics(
+                patterns, mask, index, position, start, fit_shape=shape is None
+            )
+    return _probe_dataset(scan, image, mask, shape, statistics, origin)
+
+
+def _sample(scan: xr.Dataset) -> Array:
+    """Up to 36 patterns from all over the scan, (n, rows, columns)."""
+    pattern = scan[PATTERN.name]
+    rows, columns = pattern.shape[:2]
+    side = int(np.sqrt(_SAMPLE))
+    ny = min(rows, max(side, _SAMPLE // max(columns, 1)))
+    nx = min(columns, max(side, _SAMPLE // max(rows, 1)))
+    picks_y = np.unique(((np.arange(ny) + 0.5) * rows / ny).astype(int))
+    picks_x = np.unique(((np.arange(nx) + 0.5) * columns / nx).astype(int))
+    source = source_of(pattern.data)
+    if source is None:
+        block = pattern.isel(scan_y=picks_y, scan_x=picks_x).values
+        return np.asarray(block.reshape(-1, *pattern.shape[2:]))
+    whole = (slice(0, pattern.shape[2]), slice(0, pattern.shape[3]))
+    found = [
+        source.read((slice(y, y + 1), slice(x, x + 1), *whole))[0, 0]
+        for y in picks_y.tolist()
+        for x in picks_x.tolist()
+    ]
+    return np.stack(found)
+
+
+def _mask(scan: xr.Dataset, patterns: Array) -> Array:
+    given = np.ones(patterns.shape[1:], bool)
+    if MASK.name in scan:
+        given = np.asarray(validate(scan, MASK)[MASK.name])
+    return given & ~find_bad_pixels(patterns)
+
+
+def _measured_image(
+    scan: xr.Dataset, vacuum: Any, region: tuple[slice, slice] | None
+) -> tuple[Array | None, str]:
+    """Sum of vacuum patterns, if there are any, and where it is from."""
+    if vacuum is not None:
+        image = np.asarray(vacuum, float)
+        image = image.reshape(-1, *image.shape[-2:]).sum(axis=0)
+        expected = scan[PATTERN.name].shape[2:]
+        if image.shape != expected:
+            msg = f"the vacuum probe has shape {image.shape}, the patterns {expected}"
+            raise ParameterError(msg)
+        return image, "vacuum scan"
+    if region is not None:
+        chosen = scan[PATTERN.name].isel(scan_y=region[0], scan_x=region[1])
+        if 0 in chosen.shape:
+            msg = f"the region {region} holds no position of the scan"
+            raise ParameterError(msg)
+        return np.asarray(chosen.sum(("scan_y", "scan_x"), dtype=float)), "region"
+    if PROBE.name in scan:
+        return np.asarray(validate(scan, PROBE)[PROBE.name], float), "file"
+    return None, ""
+
+
+def _first_radius(
+    scan: xr.Dataset, patterns: Array, mask: Array, semiangle: float | None
+) -> tuple[float, str]:
+    calibration = Calibration.from_dict(scan.attrs.get("calibration", {}))
+    if semiangle is not None:
+        calibration = replace(calibration, semiangle=semiangle)
+        if calibration.probe_radius is None:
+            msg = "a semiangle needs voltage and q_step: pass them in the calibration"
+            raise ParameterError(msg)
+    if calibration.probe_radius is not None:
+        return calibration.probe_radius, "semiangle"
+    radius = search_radius(patterns, mask)
+    if not np.isfinite(radius):
+        msg = (
+            "no disks found in the scan: nothing in its patterns looks like the image of "
+            "a round aperture; pass a vacuum probe or a semiangle"
+        )
+        raise AnalysisError(msg)
+    return radius, "disks of the scan"
+
+
+def _check_size(radius: float, shape: tuple[int, ...]) -> None:
+    if 2 * radius + 4 > min(shape):
+        msg = (
+            f"the probe's disk (radius {radius:.1f} px) does not fit into patterns of "
+            f"{shape[0]} × {shape[1]} px: check semiangle, voltage and q_step"
+        )
+        raise AnalysisError(msg)
+
+
+def _probe_dataset(
+    scan: xr.Dataset,
+    image: Array | None,
+    mask: Array,
+    shape: DiskShape | None,
+    statistics: DiskStatistics,
+    origin: str,
+) -> xr.Dataset:
+    size = mask.shape
+    center, center_std = (size[0] / 2 - 0.5, size[1] / 2 - 0.5), float("nan")
+    patterned = False
+    if shape is not None:
+        center, center_std = shape.center, shape.center_std
+        patterned = shape.likeness < _ROUND
+    if image is None:
+        image = disk_image(size, center, statistics.radius, statistics.edge)
+    attrs: dict[str, Any] = {
+        **asdict(statistics),
+        "center": list(center),
+        "center_std": center_std,
+        "patterned": int(patterned),
+        "origin": origin,
+        "bad_pixels": int((~mask).sum()),
+    }
+    coordinates = {name: scan[name] for name in Q if name in scan.coords}
+    return xr.Dataset({"probe": (Q, image), "mask": (Q, mask)}, coordinates, attrs)

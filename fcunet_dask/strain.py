@@ -1,0 +1,112 @@
+"""Strain maps: how the lattice differs from the unstrained one."""
+
+import numpy as np
+import xarray as xr
+
+from fcunet_dask._blockwise import map_positions
+from fcunet_dask.errors import ParameterError
+from fcunet_dask.kernels.strain import axes_matrix, strain_covariance, strain_tensor
+from fcunet_dask.schema import (
+    G1,
+    G2,
+    LATTICE_COVARIANCE,
+    STRAIN_VARIABLES,
+    annotate,
+    q_units,
+    validate,
+)
+from fcunet_dask.types import Array
+
+
+def compute_strain(
+    lattice: xr.Dataset,
+    reference: xr.Dataset,
+    *,
+    axes: str | float = "scan",
+) -> xr.Dataset:
+    """Strain and rotation of every position, with standard deviations, lazily.
+
+    G = F⁻ᵀ G₀, F = R U, ε = U − I: positive = expansion of the real lattice; the
+    rotation is positive from +x towards +y (`fcunet_dask.kernels.strain`).
+
+    Parameters
+    ----------
+    lattice : xarray.Dataset
+        From `fit_lattice`: ``g1``, ``g2`` (scan_y, scan_x, component) and
+        ``lattice_covariance``.
+    reference : xarray.Dataset
+        The unstrained lattice, from `reference_lattice`: ``g1``, ``g2``
+        (component) or (grain, component).
+    axes : {"scan", "detector", "g1"} or float
+        Axes of the tensor: x along the scan's x axis (needs the scan rotation of the
+        calibration; 0 where it has none), along the detector's, along the reference
+        g₁; or the angle of x from the detector's x axis towards +y, degrees.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``strain_xx``, ``strain_yy``, ``strain_xy``, ``rotation`` (scan_y, scan_x) and
+        each ``…_std``; NaN where the lattice is. The standard deviations are those of
+        the position: an error of the reference is common to all.
+
+    Raises
+    ------
+    ParameterError
+        If `axes` is unknown.
+    """
+    validate(lattice, G1, G2, LATTICE_COVARIANCE)
+    vectors = np.concatenate(
+        [np.atleast_2d(reference[name].values) for name in ("g1", "g2")], axis=1
+    )
+    angle = _axes_angle(lattice, vectors[0], axes)
+    grain = lattice.get("grain_index", xr.zeros_like(lattice["n_indexed"]))
+    result = map_positions(
+        _strain_kernel,
+        [lattice["g1"], lattice["g2"], lattice["lattice_covariance"], grain],
+        8,
+        reference=vectors,
+        angle=angle,
+    )
+    names = [v.name for v in STRAIN_VARIABLES]
+    strain = xr.Dataset(
+        {name: result.isel(result=i, drop=True) for i, name in enumerate(names)}
+    )
+    strain.attrs = {
+        **{k: v for k, v in lattice.attrs.items() if k in ("calibration", "source")},
+        "reference": vectors.tolist(),
+        "axes_degrees": float(np.degrees(angle)),
+    }
+    return annotate(strain, *STRAIN_VARIABLES, q_units=q_units(lattice))
+
+
+def _axes_angle(lattice: xr.Dataset, reference: Array, axes: str | float) -> float:
+    """Angle of the tensor's x axis from the detector's, towards +y, rad."""
+    if axes == "scan":
+        rotation = lattice.attrs.get("calibration", {}).get("scan_rotation") or 0.0
+        return -float(np.radians(rotation))
+    if axes == "detector":
+        return 0.0
+    if axes == "g1":
+        return float(np.arctan2(reference[0], reference[1]))
+    if isinstance(axes, int | float):
+        return float(np.radians(axes))
+    msg = f"axes is 'scan', 'detector', 'g1' or an angle in degrees, got {axes!r}"
+    raise ParameterError(msg)
+
+
+def _strain_kernel(
+    g1: Array,
+    g2: Array,
+    covariance: Array,
+    grain: Array,
+    reference: Array,
+    angle: float,
+) -> Array:
+    """Positions (n, ...) → (n, 8): four values, four standard deviations."""
+    which = np.clip(np.nan_to_num(grain, nan=0), 0, len(reference) - 1).astype(int)
+    values, jacobian = strain_tensor(np.concatenate([g1, g2], 1), reference[which])
+    spread = strain_covariance(jacobian, covariance[:, 2:, 2:])
+    turn = axes_matrix(angle)
+    spread = turn @ spread @ turn.T
+    deviations = np.sqrt(np.maximum(np.diagonal(spread, axis1=1, axis2=2), 0))
+    return np.concatenate([values @ turn.T, deviations], axis=1)
