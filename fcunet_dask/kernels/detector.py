@@ -5,6 +5,7 @@ are applied by FFT: what leaves one side of the image enters at the other.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import scipy.fft
@@ -62,23 +63,26 @@ class Distortion:
         numpy.ndarray
             float64 (..., 2).
         """
-        q = np.asarray(q, dtype=float)
-        bend = 1 + self.barrel * (q**2).sum(-1, keepdims=True) / q_max**2
-        return np.asarray((q * bend) @ self.matrix().T + np.array(self.shift) * q_max)
+        y, x = np.moveaxis(np.asarray(q, dtype=float), -1, 0)
+        bend = 1 + self.barrel * (y * y + x * x) / q_max**2
+        (yy, yx), (xy, xx) = self.matrix()
+        y, x = y * bend, x * bend
+        down, right = (s * q_max for s in self.shift)
+        return np.stack([yy * y + yx * x + down, xy * y + xx * x + right], -1)
 
     def invert(self, q: Array, q_max: float) -> Array:
         """Return which scattering vectors land at `q`, by fixed-point iteration.
 
         Parameters and result as those of `apply`.
         """
-        flat = (np.asarray(q, dtype=float) - np.array(self.shift) * q_max) @ (
-            np.linalg.inv(self.matrix()).T
-        )
-        source = flat
-        for _ in range(6):
-            bend = 1 + self.barrel * (source**2).sum(-1, keepdims=True) / q_max**2
-            source = flat / bend
-        return np.asarray(source)
+        y, x = np.moveaxis(np.asarray(q, dtype=float), -1, 0)
+        y, x = y - self.shift[0] * q_max, x - self.shift[1] * q_max
+        (yy, yx), (xy, xx) = np.linalg.inv(self.matrix())
+        y, x = yy * y + yx * x, xy * y + xx * x
+        bend = np.ones(())
+        for _ in range(5 if self.barrel else 0):
+            bend = 1 + self.barrel * (y * y + x * x) / (bend * q_max) ** 2
+        return np.stack([y / bend, x / bend], -1)
 
 
 def warp(patterns: Array, distortion: Distortion) -> Array:
@@ -119,10 +123,13 @@ def warp(patterns: Array, distortion: Distortion) -> Array:
     return np.asarray(moved, np.float32).reshape(patterns.shape)
 
 
+@lru_cache(maxsize=8)
 def _radius(shape: tuple[int, ...]) -> Array:
     """Distance from the origin of an FFT-ordered image, px."""
     axes = [np.fft.fftfreq(n, 1 / n) for n in shape[-2:]]
-    return np.asarray(np.hypot(axes[0][:, None], axes[1]))
+    radius = np.hypot(axes[0][:, None], axes[1])
+    radius.setflags(write=False)
+    return np.asarray(radius)
 
 
 def _convolve(patterns: Array, kernel: Array) -> Array:
@@ -158,7 +165,7 @@ def inelastic(
     numpy.ndarray
         float32, total unchanged.
     """
-    r = _radius(patterns.shape) * q_step
+    r = _radius(patterns.shape[-2:]) * q_step
     kernel = np.where(r < q_cut, 1 / (r**2 + q_e**2), 0)
     # the mean of the peak over its own pixel, as a disk of the same area
     area = q_step**2 / np.pi
@@ -186,7 +193,7 @@ def point_spread(patterns: Array, sigma: float, tail: float, reach: float) -> Ar
     numpy.ndarray
         float32, total unchanged, not negative.
     """
-    r = _radius(patterns.shape)
+    r = _radius(patterns.shape[-2:])
     spread = np.exp(-r / reach)
     rows, columns = patterns.shape[-2:]
     f2 = np.fft.fftfreq(rows)[:, None] ** 2 + np.fft.rfftfreq(columns) ** 2

@@ -6,6 +6,7 @@ analytically; a label is never resampled.
 """
 
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -57,11 +58,20 @@ class Camera:
 
     def faults(self, shape: tuple[int, int]) -> tuple[Array, Array, Array]:
         """Return gain (float32), hot and dead pixels (bool) of this camera: `shape`."""
-        rng = np.random.default_rng([self.seed, 77])
-        gain = 1 + self.gain_spread * rng.standard_normal(shape, dtype=np.float32)
-        draw = rng.random(shape)
-        hot, dead = draw < self.hot, draw > 1 - self.dead
-        return np.maximum(gain, 0.0), hot, dead & ~hot
+        return _faults(self.seed, self.gain_spread, self.hot, self.dead, shape)
+
+
+@lru_cache(maxsize=256)
+def _faults(
+    seed: int, spread: float, hot: float, dead: float, shape: tuple[int, int]
+) -> tuple[Array, Array, Array]:
+    rng = np.random.default_rng([seed, 77])
+    gain = 1 + spread * rng.standard_normal(shape, dtype=np.float32)
+    draw = rng.random(shape)
+    faults = np.maximum(gain, 0.0), draw < hot, draw > 1 - dead
+    for array in faults:
+        array.setflags(write=False)
+    return faults
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

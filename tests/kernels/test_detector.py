@@ -87,7 +87,8 @@ def test_point_spread_has_the_width_and_the_total_it_should():
         out.sum((1, 2)), [1, 3], rtol=np.exp(-((np.pi * 1.3) ** 2) / 2)
     )
     y = np.arange(SIZE) - 40
-    assert out[0].sum(1) @ y**2 == pytest.approx(1.3**2, rel=1e-3)
+    near = np.where(np.abs(y) < 8, y**2, 0)
+    assert out[0].sum(1) @ near == pytest.approx(1.3**2, rel=2e-3)
     tails = point_spread(image, 0.5, 0.3, 4.0)[0]
     far = np.hypot(y[:, None], np.arange(SIZE) - 50) > 6
     # ∫ r e^{−r/r₀} beyond R: (1 + R/r₀) e^{−R/r₀}
