@@ -6,12 +6,13 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 import xarray as xr
 import zarr
-from fcunet_dask._commit import ArraySpec, BlockStore, checksum
+from fcunet_dask._commit import ArraySpec, BlockStore, checksum, owner
 from fcunet_dask._commit.owner import STALE_S
 from fcunet_dask.errors import StoreError
 
@@ -153,16 +154,31 @@ def test_dead_owner_is_replaced(tmp_path):
         text=True,
         check=True,
     )
-    owner = path / "marks" / "owner.json"
+    file = path / "marks" / "owner.json"
     host = os.uname().nodename
-    owner.write_text(json.dumps({"host": host, "pid": int(dead.stdout)}))
+    file.write_text(json.dumps({"host": host, "pid": int(dead.stdout)}))
     create(path).close()
-    owner.write_text(json.dumps({"host": "elsewhere", "pid": 1}))
+    file.write_text(json.dumps({"host": "elsewhere", "pid": 1}))
     with pytest.raises(StoreError, match="elsewhere"):
         create(path)
-    os.utime(owner, (0, owner.stat().st_mtime - STALE_S - 1))
+    os.utime(file, (0, file.stat().st_mtime - STALE_S - 1))
     create(path).close()
-    assert not owner.exists()
+    file.write_text("")  # torn by a full disk, and young
+    with pytest.raises(StoreError, match="being written"):
+        create(path)
+    file.unlink()
+
+
+def test_owner_shows_that_it_lives(tmp_path, monkeypatch):
+    monkeypatch.setattr(owner, "HEARTBEAT_S", 0.01)
+    with create(tmp_path / "a.zarr"):
+        file = tmp_path / "a.zarr" / "marks" / "owner.json"
+        os.utime(file, (0, 0))
+        end = time.monotonic() + 10
+        while file.stat().st_mtime == 0 and time.monotonic() < end:
+            time.sleep(0.01)
+        assert file.stat().st_mtime > 0
+    assert not file.exists()
 
 
 def test_copy_in_a_worker_writes_to_the_same_place(tmp_path):
@@ -215,6 +231,38 @@ def test_wrong_blocks_are_refused_before_writing(tmp_path, values):
         with pytest.raises(StoreError, match=r"peak: a block must be \(4, 4, 3\)"):
             store.write((0, 0), values)
         assert len(store.pending()) == 12
+
+
+def test_what_is_no_store_is_refused(tmp_path):
+    for path in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(StoreError, match="no store that this package wrote"):
+            BlockStore(path)
+
+
+def test_arrays_are_over_one_scan(tmp_path):
+    other = ArraySpec(dims=("y", "x"), shape=(3, 3), dtype="uint8", chunks=(3, 3))
+    with pytest.raises(StoreError, match="over one scan"):
+        BlockStore.create(
+            tmp_path / "a", {**SPECS, "other": other}, (4, 4), fingerprint={}
+        )
+
+
+def test_files_hold_whole_results(tmp_path):
+    split = ArraySpec(
+        dims=("scan_y", "scan_x", "peak"), shape=SHAPE, dtype="uint8", chunks=(4, 4, 1)
+    )
+    with pytest.raises(StoreError, match="split"):
+        BlockStore.create(tmp_path / "a", {"peak": split}, (4, 4), fingerprint={})
+
+
+def test_small_arrays_are_replaced(tmp_path):
+    with create(tmp_path / "a.zarr") as store:
+        store.put("map", ("y",), np.arange(3))
+        store.put("map", ("y",), np.arange(4.0))
+        store.put("number", (), np.float64(2.5))
+    found = xr.open_zarr(tmp_path / "a.zarr", consolidated=False)
+    np.testing.assert_array_equal(found["map"], np.arange(4.0))
+    assert found["number"] == 2.5
 
 
 def test_blocks_must_own_whole_files(tmp_path):

@@ -12,7 +12,7 @@ from fcunet_dask._source import ZarrSource
 from fcunet_dask.calibration import Calibration
 from fcunet_dask.errors import ReaderError
 from fcunet_dask.io.raw import RawScan
-from fcunet_dask.io.units import Axis
+from fcunet_dask.io.units import Axis, metadata
 from fcunet_dask.schema import MASK, PATTERN, PROBE
 from fcunet_dask.types import Array
 
@@ -50,15 +50,19 @@ def read_zarr(path: Path, dataset: str | None) -> RawScan:
         dataset=name,
         chunks=array.shards or array.chunks,
         axes=_hyperspy_axes(group, name, array.ndim),
-        known=Calibration.from_dict(_mapping(attrs.pop("calibration", {}))),
+        known=_known(group, name, attrs.pop("calibration", None)),
         probe=_small(group, PROBE.name),
         mask=_small(group, MASK.name),
         attrs=attrs,
     )
 
 
-def _mapping(value: Any) -> dict[str, Any]:
-    return dict(value) if isinstance(value, dict) else {}
+def _known(group: zarr.Group, name: str, stored: Any) -> Calibration:
+    if isinstance(stored, dict):
+        return Calibration.from_dict(stored)
+    parent = name.rpartition("/")[0]
+    microscope = group.get(f"{parent}/metadata/Acquisition_instrument/TEM")
+    return metadata({} if microscope is None else microscope.attrs.asdict())
 
 
 def _refuse_incomplete(path: Path) -> None:

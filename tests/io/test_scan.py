@@ -152,6 +152,20 @@ def test_hyperspy_axes_and_microscope(tmp_path):
     assert found == pytest.approx(expected | {"scan_rotation": 0.0})
 
 
+def test_zspy_is_hyperspy_in_zarr(tmp_path):
+    group = zarr.create_group(tmp_path / "a.zspy", zarr_format=2)
+    signal = group.create_group("Experiments/scan")
+    signal.create_array("data", data=TRUTH, chunks=(2, 2, 6, 8))
+    for i, units in enumerate(("nm", "nm", "$A^{-1}$", "$A^{-1}$")):
+        signal.create_group(f"axis-{i}").attrs.update(scale=0.3, units=units)
+    tem = signal.create_group("metadata/Acquisition_instrument/TEM")
+    tem.attrs.update(beam_energy=300.0)
+    scan = open_scan(tmp_path / "a.zspy")
+    check(scan)
+    found = {k: v for k, v in scan.attrs["calibration"].items() if v}
+    assert found == {"q_step": 0.3, "scan_step": 0.3, "voltage": 300.0}
+
+
 # --- odd axes and numbers ------------------------------------------------------------
 @pytest.mark.parametrize(
     ("shape", "options", "expected"),
