@@ -169,6 +169,20 @@ def test_dead_owner_is_replaced(tmp_path):
     file.unlink()
 
 
+def test_full_disk_leaves_no_owner(tmp_path, monkeypatch):
+    path = tmp_path / "a.zarr"
+    create(path).close()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner.json, "dump", full)
+        with pytest.raises(StoreError, match="the disk is full"):
+            create(path)
+    create(path).close()
+
+
 def test_owner_shows_that_it_lives(tmp_path, monkeypatch):
     monkeypatch.setattr(owner, "HEARTBEAT_S", 0.01)
     with create(tmp_path / "a.zarr"):

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Self
 
-from fcunet_dask._commit.files import read_json
+from fcunet_dask._commit.files import read_json, writing
 from fcunet_dask.errors import StoreError
 
 HEARTBEAT_S: Final = 20.0
@@ -36,18 +36,15 @@ class Owner:
             If a living process owns it.
         """
         path = folder / "owner.json"
-        folder.mkdir(exist_ok=True)
-        while True:
-            try:
-                with path.open("x", encoding="utf-8") as file:
-                    json.dump({"host": socket.gethostname(), "pid": os.getpid()}, file)
-                return cls(path)
-            except FileExistsError:
+        with writing(folder, 100):
+            folder.mkdir(exist_ok=True)
+            while not _claim(path):
                 _refuse_living(path)
                 aside = path.with_name(f"owner.{uuid.uuid4().hex}.partial")
                 with suppress(FileNotFoundError):
                     path.rename(aside)
                     aside.unlink()
+        return cls(path)
 
     def release(self) -> None:
         """Give the store free."""
@@ -59,6 +56,21 @@ class Owner:
         while not self._stop.wait(HEARTBEAT_S):
             with suppress(OSError):
                 os.utime(self._path)
+
+
+def _claim(path: Path) -> bool:
+    """Make the file, unless there is one."""
+    try:
+        file = path.open("x", encoding="utf-8")
+    except FileExistsError:
+        return False
+    try:
+        with file:
+            json.dump({"host": socket.gethostname(), "pid": os.getpid()}, file)
+    except BaseException:
+        path.unlink()
+        raise
+    return True
 
 
 def _refuse_living(path: Path) -> None:

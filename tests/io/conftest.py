@@ -5,8 +5,8 @@ import pytest
 from fcunet_dask.io.detectors import _signals
 
 
-@pytest.fixture(autouse=True)
-def _files_left_open_are_closed():
+@pytest.fixture
+def files_left_open_are_closed():
     """RosettaSciIO leaves some files to the garbage collector, which complains."""
     yield
     _signals.cache_clear()

@@ -11,6 +11,7 @@ from fcunet_dask.errors import ReaderError
 from fcunet_dask.io import convert, open_scan
 
 pytest.importorskip("rsciio")
+pytestmark = pytest.mark.usefixtures("files_left_open_are_closed")
 
 SHAPE = (3, 5, 64, 64)
 TRUTH = np.random.default_rng(0).poisson(3, SHAPE)

@@ -15,6 +15,8 @@ from fcunet_dask.io import convert, open_scan
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("FCUNET_DATA", ROOT.parent / "shared" / "data"))
 
+pytestmark = pytest.mark.usefixtures("files_left_open_are_closed")
+
 
 def file(name):
     path = DATA / name
