@@ -23,6 +23,7 @@ from fcunet_dask.schema import (
     PAIRS,
     PATTERN,
     PATTERN_STATUS,
+    SCAN,
     Q,
     annotate,
     q_units,
@@ -148,7 +149,7 @@ def find_bragg_vectors(scan: xr.Dataset, detector: Detector) -> xr.Dataset:
 def label_peaks(arrays: dict[str, Any], scan: xr.Dataset) -> xr.Dataset:
     """Give the arrays of `peak_shapes` their names, coordinates and units."""
     variables = {v.name: (v.dims, arrays[v.name]) for v in BRAGG_VARIABLES}
-    coordinates: dict[str, Any] = {name: scan[name] for name in ("scan_y", "scan_x") if name in scan}
+    coordinates: dict[str, Any] = {n: scan[n] for n in SCAN if n in scan}
     coordinates |= {COMPONENT: list(COMPONENTS), PAIR: list(PAIRS)}
     bragg = xr.Dataset(variables, coordinates)
     bragg[PATTERN_STATUS.name] = bragg[PATTERN_STATUS.name].astype(np.uint8)

@@ -282,7 +282,7 @@ def _create_store(
 
 def _describe(detector: DiskDetector) -> dict[str, Any]:
     """Plain parameters of a detector, arrays by their hash."""
-    values = {
+    values: dict[str, Any] = {
         "type": type(detector).__name__,
         "token": str(getattr(detector, "token", "")),
     }

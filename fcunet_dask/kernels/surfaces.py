@@ -37,7 +37,7 @@ def fit_surface(
     rows, columns = values.shape[:2]
     design = _design(rows, columns, kind)
     flat = values.reshape(-1, 2)
-    good: Array = np.isfinite(flat).all(axis=1)
+    good = np.asarray(np.isfinite(flat).all(axis=1))
     if not good.any():
         nothing = np.full((rows, columns), np.nan)
         return np.stack([nothing, nothing], axis=-1), nothing, float("nan")

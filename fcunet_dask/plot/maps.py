@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy.ndimage import gaussian_filter
 
 from fcunet_dask.types import Array
 
@@ -55,13 +56,14 @@ def summary(results: xr.Dataset) -> Figure:
     -------
     matplotlib.figure.Figure
     """
-    figure = Figure(figsize=(14, 10.5), layout="constrained")
+    figure = Figure(figsize=(14, 9), layout="constrained")
     axes = figure.subplots(3, 4)
     for ax, panel in zip(axes[0], _PANELS, strict=True):
         _strain_panel(ax, results, *panel, limit=_limit(results, panel[0], None))
     for ax, (name, title, factor) in zip(axes[1], _PANELS, strict=True):
         values = np.asarray(results[f"{name}_std"]) * factor
-        _map(ax, values, f"σ of {title}", results, cmap="viridis", vmin=0)
+        top = float(np.nanpercentile(values, 99)) if np.isfinite(values).any() else 1.0
+        _map(ax, values, f"σ of {title}", results, vmin=0, vmax=top)
     _bragg_map(axes[2, 0], results)
     units = results["residual"].attrs.get("units", "")
     _map(axes[2, 1], results["residual"], f"misfit ({units})", results, cmap="magma")
@@ -132,15 +134,16 @@ def _bragg_map(ax: Axes, results: xr.Dataset) -> None:
     """Draw the Bragg-vector map with the reference lattice on it."""
     histogram = np.asarray(results["bragg_vector_map"])
     y, x = (np.asarray(results[f"map_{n}"]) for n in ("q_y", "q_x"))
-    seen = histogram > 0.01 * histogram.max()
-    rows, columns = np.nonzero(seen) if seen.any() else (np.arange(len(y)),) * 2
-    margin = 0.08 * (y[-1] - y[0])
-    reach = max(np.abs(y[rows]).max(), np.abs(x[columns]).max()) + margin
-    image = np.log1p(histogram / max(np.median(histogram[seen]) / 10, 1e-9))
+    rows, columns = np.nonzero(histogram > 0)
+    if not len(rows):
+        rows, columns = np.array([0, len(y) - 1]), np.array([0, len(x) - 1])
+    reach = 1.08 * max(np.abs(y[rows]).max(), np.abs(x[columns]).max())
+    blurred = gaussian_filter(histogram, reach / (y[1] - y[0]) / 120)
+    image = np.log10(np.maximum(blurred / max(blurred.max(), 1e-30), 1e-4))
     ax.imshow(image, extent=(x[0], x[-1], y[-1], y[0]), cmap="magma")
     for i in range(results["reference_g1"].shape[0]):
         points = _lattice_points(results, i, reach)
-        ax.plot(points[:, 1], points[:, 0], "+", ms=5, mew=0.7, color=f"C{2 * i}")
+        ax.plot(points[:, 1], points[:, 0], "+", ms=8, mew=0.8, color=f"C{2 * i}")
     ax.set_xlim(-reach, reach)
     ax.set_ylim(reach, -reach)
     ax.set_title("Bragg vectors (log) and lattice", fontsize=10)

@@ -1,0 +1,60 @@
+"""``fcunet-dask convert`` and ``info``: scans as files."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from fcunet_dask.cli.screen import console, progress_bars, workers
+from fcunet_dask.io import convert as convert_scan
+from fcunet_dask.io import open_scan
+
+
+def convert(
+    scan: Annotated[Path, typer.Argument(help="Any file that can be read.")],
+    out: Annotated[Path, typer.Argument(help="Native store to write (Zarr).")],
+    dataset: Annotated[
+        str | None, typer.Option(help="Dataset in an HDF5 file.")
+    ] = None,
+    workers_: Annotated[
+        int, typer.Option("--workers", help="Worker processes; 0 = threads.", min=0)
+    ] = 0,
+    overwrite: Annotated[bool, typer.Option(help="Delete what is at OUT.")] = False,
+) -> None:
+    """Copy a scan into the native store: sharded, compressed, with checksums.
+
+    In bounded memory; each block is read back and compared. A conversion that was
+    interrupted goes on where it stopped.
+    """
+    with workers(workers_), progress_bars() as bars:
+        convert_scan(
+            scan,
+            out,
+            overwrite=overwrite,
+            dataset=dataset,
+            progress=lambda done, total: bars("blocks", done, total),
+        )
+    console.print(f"wrote {out}", highlight=False)
+
+
+def info(
+    scan: Annotated[Path, typer.Argument(help="Any file that can be read.")],
+    dataset: Annotated[
+        str | None, typer.Option(help="Dataset in an HDF5 file.")
+    ] = None,
+) -> None:
+    """Say what a file holds: shape, type, calibration."""
+    opened = open_scan(scan, dataset=dataset)
+    pattern = opened["pattern"]
+    sizes = " × ".join(f"{n} {s}" for n, s in pattern.sizes.items())
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_row(
+        "patterns", f"{sizes}, {pattern.dtype}, {pattern.nbytes / 2**20:.1f} MiB"
+    )
+    table.add_row("reader", str(opened.attrs["source"]["reader"]))
+    for name, value in opened.attrs["calibration"].items():
+        table.add_row(name, "not known" if value is None else f"{value:g}")
+    extra = [n for n in ("probe", "mask") if n in opened]
+    table.add_row("with it", ", ".join(extra) or "nothing")
+    console.print(table, highlight=False)

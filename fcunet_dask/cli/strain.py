@@ -1,0 +1,172 @@
+"""``fcunet-dask strain``: a scan on disk to a strain map."""
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+import xarray as xr
+from rich.table import Table
+
+from fcunet_dask.calibration import Calibration
+from fcunet_dask.cli.screen import (
+    console,
+    overlaid,
+    pair,
+    progress_bars,
+    region,
+    workers,
+)
+from fcunet_dask.io import open_scan
+from fcunet_dask.pipeline import Settings, run
+
+Option = typer.Option
+
+
+def strain(
+    scan: Annotated[
+        Path, typer.Argument(help="Scan: native store, HDF5, vendor file.")
+    ],
+    out: Annotated[Path, typer.Argument(help="Folder of the results (Zarr).")],
+    q_step: Annotated[float | None, Option(help="Detector pixel, 1/Å.")] = None,
+    scan_step: Annotated[float | None, Option(help="Probe step, nm.")] = None,
+    voltage: Annotated[float | None, Option(help="Accelerating voltage, kV.")] = None,
+    semiangle: Annotated[float | None, Option(help="Of convergence, mrad.")] = None,
+    scan_rotation: Annotated[
+        float | None, Option(help="From scan x to detector x, degrees.")
+    ] = None,
+    dataset: Annotated[str | None, Option(help="Dataset in an HDF5 file.")] = None,
+    scan_shape: Annotated[
+        str | None, Option(help="ROWS,COLUMNS of a scan stored as one row.")
+    ] = None,
+    vacuum: Annotated[Path | None, Option(help="File of patterns in vacuum.")] = None,
+    vacuum_region: Annotated[
+        str | None, Option(help="ROWS,COLUMNS in vacuum, such as ':,56:64'.")
+    ] = None,
+    reference: Annotated[
+        str | None,
+        Option(
+            help="Unstrained ROWS,COLUMNS, such as ':,0:8'; else the median of all."
+        ),
+    ] = None,
+    g1: Annotated[str | None, Option(help="Lattice vector Y,X; else found.")] = None,
+    g2: Annotated[str | None, Option(help="Lattice vector Y,X; else found.")] = None,
+    grains: Annotated[int, Option(help="Most lattices to look for.", min=1)] = 1,
+    axes: Annotated[
+        str, Option(help="Of the tensor: scan, detector, g1 or degrees.")
+    ] = "scan",
+    origin: Annotated[
+        str, Option(help="Surface of the beam: auto, constant, plane, parabola.")
+    ] = "auto",
+    detector: Annotated[str, Option(help="Name of the disk detector.")] = "template",
+    workers_: Annotated[
+        int, Option("--workers", help="Worker processes; 0 = threads.", min=0)
+    ] = 0,
+    overwrite: Annotated[bool, Option(help="Delete other results at OUT.")] = False,
+) -> None:
+    """Find the disks of every pattern, fit the lattice, map the strain.
+
+    Everything is found automatically unless told; what was chosen is printed, stored
+    with the results, and drawn in a figure beside them. A run that was interrupted goes
+    on where it stopped.
+    """
+    shape = None if scan_shape is None else _shape(scan_shape)
+    opened = open_scan(scan, dataset=dataset, scan_shape=shape)
+    calibration = overlaid(
+        Calibration.from_dict(opened.attrs["calibration"]),
+        q_step=q_step,
+        scan_step=scan_step,
+        voltage=voltage,
+        semiangle=semiangle,
+        scan_rotation=scan_rotation,
+    )
+    settings = Settings(
+        calibration=calibration,
+        detector=detector,
+        vacuum=None if vacuum is None else str(vacuum),
+        vacuum_region=region(vacuum_region, "--vacuum-region"),
+        origin=origin,
+        g1=pair(g1, "--g1"),
+        g2=pair(g2, "--g2"),
+        grains=grains,
+        reference=region(reference, "--reference"),
+        axes=_axes(axes),
+    )
+    with workers(workers_), progress_bars() as progress:
+        results = run(
+            opened, out, settings=settings, overwrite=overwrite, progress=progress
+        )
+    report(results)
+    console.print(f"results {out}, figure {draw(results, out)}", highlight=False)
+
+
+def _shape(text: str) -> tuple[int, int]:
+    try:
+        rows, columns = (int(t) for t in text.split(","))
+    except ValueError:
+        msg = f"--scan-shape: expected ROWS,COLUMNS such as 64,64, got {text!r}"
+        raise typer.BadParameter(msg) from None
+    return rows, columns
+
+
+def _axes(text: str) -> str | float:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def draw(results: xr.Dataset, out: Path) -> Path:
+    """Save the figure that judges a run beside its results; return its path."""
+    from fcunet_dask.plot import summary  # noqa: PLC0415 - matplotlib is slow to import
+
+    path = out.with_suffix(".png")
+    summary(results).savefig(path, dpi=110)
+    return path
+
+
+def report(results: xr.Dataset) -> None:
+    """Print what was chosen and what came out."""
+    provenance = results.attrs["provenance"]
+    probe, basis = provenance["probe"], provenance["basis"]
+    units = results["reference_g1"].attrs.get("units", "px")
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_row(
+        "probe",
+        f"radius {probe['radius']:.2f} px, edge {probe['edge']:.2f} px, fillings "
+        f"±{100 * probe['structure']:.0f} %, {probe['gain']:.3g} counts per electron "
+        f"(from {probe['origin']})",
+    )
+    table.add_row(
+        "origin",
+        f"{provenance['origin']['kind']} through {provenance['origin']['measured']} "
+        f"positions, scatter {provenance['origin']['residual']:.2g} {units}",
+    )
+    for g1, g2 in zip(basis["g1"], basis["g2"], strict=True):
+        table.add_row("lattice", f"{_lattice(g1, g2, units)} (from {basis['from']})")
+    table.add_row("reference", str(provenance["reference"]["from"]))
+    table.add_row("positions", _positions(results))
+    for name in ("strain_xx", "strain_yy", "strain_xy", "rotation"):
+        table.add_row(name, _range(results, name))
+    console.print(table, highlight=False)
+
+
+def _lattice(g1: list[float], g2: list[float], units: str) -> str:
+    a, b = np.array(g1), np.array(g2)
+    angle = np.degrees(np.arccos(a @ b / (np.hypot(*a) * np.hypot(*b))))
+    return f"|g₁| {np.hypot(*a):.4g}, |g₂| {np.hypot(*b):.4g} {units}, {angle:.2f}°"
+
+
+def _positions(results: xr.Dataset) -> str:
+    status = np.asarray(results["lattice_status"])
+    return f"{status.size}, of them {int((status > 0).sum())} without a lattice"
+
+
+def _range(results: xr.Dataset, name: str) -> str:
+    values = np.asarray(results[name])
+    if not np.isfinite(values).any():
+        return "none"
+    factor, unit = (180 / np.pi, "°") if name == "rotation" else (100, "%")
+    low, middle, high = np.nanpercentile(values, [2, 50, 98]) * factor
+    sigma = float(np.nanmedian(np.asarray(results[f"{name}_std"]))) * factor
+    return f"{low:+.3f} … {middle:+.3f} … {high:+.3f} {unit}, σ {sigma:.3f} {unit}"
