@@ -190,7 +190,7 @@ def draw_rotation(
     numpy.ndarray
         float64 (3, 3), crystal to lab frame.
     """
-    anywhere = _quaternion_matrix(rng.normal(size=4))
+    anywhere = quaternion_matrix(rng.normal(size=4))
     kind = rng.random()
     indices = rng.integers(-3, 4, 3)
     while not indices.any():
@@ -203,7 +203,7 @@ def draw_rotation(
     zone = _turn_to_beam(direction / np.linalg.norm(direction), anywhere)
     half = off / 2
     tilt = [np.cos(half), np.sin(half) * np.cos(axis), np.sin(half) * np.sin(axis), 0]
-    return np.asarray(_quaternion_matrix(np.array(tilt)) @ zone)
+    return np.asarray(quaternion_matrix(np.array(tilt)) @ zone)
 
 
 def _turn_to_beam(direction: Array, anywhere: Array) -> Array:
@@ -213,7 +213,7 @@ def _turn_to_beam(direction: Array, anywhere: Array) -> Array:
     return np.stack([np.cross(across, direction), across, direction])
 
 
-def _quaternion_matrix(quaternion: Array) -> Array:
+def quaternion_matrix(quaternion: Array) -> Array:
     """Rotation matrix of a quaternion (w, x, y, z) of any length."""
     w, x, y, z = quaternion / np.linalg.norm(quaternion)
     return np.array(
