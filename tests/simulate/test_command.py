@@ -1,0 +1,58 @@
+"""The command makes the library that the function makes."""
+
+import numpy as np
+import typer
+from fcunet_dask.cli.simulate import simulate
+from fcunet_dask.simulate.library import open_library
+from typer.testing import CliRunner
+
+RECIPE = """
+seed = 5
+box = 20.0
+size = 96
+pixels = 48
+depths = [24.0]
+depth_shares = [1.0]
+thicknesses = 3
+block = 2
+probes = 2
+semiangle = [4.0, 9.0]
+min_radius = 2.0
+"""
+
+
+def run(*arguments):
+    app = typer.Typer()
+    app.command()(simulate)
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+def test_command_makes_and_completes_a_library(tmp_path):
+    recipe, out = tmp_path / "recipe.toml", tmp_path / "lib.zarr"
+    recipe.write_text(RECIPE)
+    arguments = [
+        "--recipe",
+        recipe,
+        "--out",
+        out,
+        "--patterns",
+        20,
+        "--cluster",
+        "none",
+    ]
+    first = run(*arguments)
+    assert first.exit_code == 0, first.output
+    before = open_library(out)["pattern_code"].to_numpy()
+    assert before.shape == (4, 2, 3, 48, 48)
+    again = run(*arguments)
+    assert again.exit_code == 0
+    np.testing.assert_array_equal(open_library(out)["pattern_code"], before)
+
+
+def test_mistakes_are_one_line_and_an_exit_code(tmp_path):
+    out = tmp_path / "lib.zarr"
+    found = run("--recipe", "nonsense", "--out", out, "--cluster", "none")
+    assert found.exit_code == 1
+    assert "shipped are" in found.output
+    assert "Traceback" not in found.output
+    assert not out.exists()
