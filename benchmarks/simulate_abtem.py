@@ -1,6 +1,7 @@
 """The same patterns from this package and from abTEM: speed ratio and agreement.
 
-python benchmarks/simulate_abtem.py /path/to/an/environment/with/abtem/bin/python
+python benchmarks/simulate_abtem.py /path/to/an/environment/with/abtem/bin/python \
+    [speed out.npz | agreement crystals]
 
 abTEM (GPL) runs in a process and an environment of its own; atoms go there in a file.
 """
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from fcunet_dask.simulate.crystals import Crystal, load_crystals
 from fcunet_dask.simulate.draw import draw_rotation
 from fcunet_dask.simulate.recipe import LibraryRecipe
 from fcunet_dask.simulate.sample import Sample, build_specimen, list_reflections
+from simulate_agreement import cases
 from threadpoolctl import threadpool_limits
 
 SEMIANGLES = (1.5, 2.0, 3.0)
@@ -86,7 +89,7 @@ def library_crystal(seed):
     return Sample(crystal=crystal, rotation=turn, thermal=THERMAL), 51.2, 200.0
 
 
-def ours(sample, grid):
+def ours(sample, grid, semiangles=SEMIANGLES):
     """Patterns (probes, thicknesses, q_y, q_x) and the seconds they took."""
     start = time.process_time()
     specimen = build_specimen(sample, grid, 2.0 * EXITS[-1])
@@ -94,21 +97,21 @@ def ours(sample, grid):
     q = grid.frequencies()
     waves = np.array(
         [[probe_wave(Probe(semiangle=a), q, grid.box, grid.wavelength)
-          for a in SEMIANGLES]]
+          for a in semiangles]]
     )  # fmt: skip
     images = [np.abs(w[0]) ** 2 for w in exit_waves(layers, waves, grid, EXITS)]
     return np.stack(images, 1), time.process_time() - start, specimen
 
 
-def theirs(python, sample, specimen, grid, size):
+def theirs(python, sample, specimen, grid, semiangles=SEMIANGLES):
     """Run abTEM on the same atoms; return the same patterns and the seconds."""
     with tempfile.TemporaryDirectory() as folder:
         given, out = Path(folder) / "in.npz", Path(folder) / "out.npz"
         kinds = np.array(sample.crystal.elements)
         np.savez(
             given, numbers=kinds[specimen.element], positions=specimen.coordinates,
-            box=grid.box, depth=2.0 * EXITS[-1], size=size, pixels=256,
-            thermal=THERMAL, semiangles=SEMIANGLES, voltage=grid.voltage,
+            box=grid.box, depth=2.0 * EXITS[-1], size=grid.size, pixels=256,
+            thermal=THERMAL, semiangles=semiangles, voltage=grid.voltage,
         )  # fmt: skip
         subprocess.run([python, "-W", "ignore", "-c", THERE, given, out], check=True)
         result = np.load(out)
@@ -116,22 +119,35 @@ def theirs(python, sample, specimen, grid, size):
 
 
 def disks(sample, grid, image, radius):
-    """Intensity in the disks of all reflections, Voronoi-free: where they are apart."""
+    """Intensity of the reflections whose disks no stronger one touches: (n, exits)."""
     truth = list_reflections(sample, grid.voltage, q_max=2.0, s_max=0.05)
     q = (np.arange(256) - 128) / grid.box
-    found = []
-    for y, x in truth.q[truth.strength() > 0.01 * truth.strength()[1:].max()]:
-        mask = np.hypot(q[:, None] - y, q - x) <= radius + 1.5 / grid.box
-        found.append(image[..., mask].sum(-1))
+    found, taken = [], np.zeros((0, 2))
+    for place in truth.q[truth.strength() > 0.01 * truth.strength()[1:].max(initial=0)]:
+        if (np.linalg.norm(taken - place, axis=1) > 2 * radius + 3 / grid.box).all():
+            mask = (
+                np.hypot(q[:, None] - place[0], q - place[1]) <= radius + 1.5 / grid.box
+            )
+            found.append(image[..., mask].sum(-1))
+            taken = np.vstack([taken, place])
     return np.array(found)
 
 
-def main(python):
-    """Print the table."""
-    print("| specimen | this package, s | abTEM, s (potential + propagation) | ratio "
-          "| grid of both | R = Σ|ΔI| of disks at 10 / 30 / 50 nm "
-          "| ΣI ours / abTEM at 50 nm |")  # fmt: skip
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+def both(python, sample, grid, semiangles=SEMIANGLES):
+    """Patterns (probes, thicknesses, 256, 256) of both, and seconds of both."""
+    with threadpool_limits(1):
+        mine, seconds, specimen = ours(sample, grid, semiangles)
+    first = grid.half - 128
+    mine = mine[..., first : first + 256, first : first + 256]
+    other, cost = theirs(python, sample, specimen, grid, semiangles)
+    return mine, other, seconds, cost
+
+
+def speed(python, out=None):
+    """Print the table of seconds: three probes, 25 thicknesses."""
+    print("| specimen | grid of both | this package, s "
+          "| abTEM, s (potential + propagation) | ratio |")  # fmt: skip
+    print("| --- | --- | --- | --- | --- |")
     kept = {}
     for name, (sample, box, voltage) in {
         "GaAs [001], 300 kV": gallium_arsenide(),
@@ -139,24 +155,46 @@ def main(python):
     }.items():
         for size in (384, 768):
             grid = Grid(box=box, voltage=voltage, size=size)
-            with threadpool_limits(1):
-                mine, seconds, specimen = ours(sample, grid)
-            first = grid.half - 128
-            mine = mine[..., first : first + 256, first : first + 256]
-            other, cost = theirs(python, sample, specimen, grid, size)
-            radius = 2e-3 / grid.wavelength
-            a = disks(sample, grid, mine[1], radius)
-            b = disks(sample, grid, other[1], radius)
-            r = np.abs(a - b).sum(0)[[4, 14, 24]]
-            print(f"| {name} ({sample.crystal.formula}) | {seconds:.1f} "
-                  f"| {cost[0]:.1f} + {cost[1]:.1f} | {cost.sum() / seconds:.1f} "
-                  f"| {size}² | {r[0]:.3f} / {r[1]:.3f} / {r[2]:.3f} "
-                  f"| {mine[1, 24].sum():.3f} / {other[1, 24].sum():.3f} |",
-                  flush=True)  # fmt: skip
+            mine, other, seconds, cost = both(python, sample, grid)
+            print(f"| {name} ({sample.crystal.formula}) | {size}² | {seconds:.1f} "
+                  f"| {cost[0]:.1f} + {cost[1]:.1f} "
+                  f"| {cost.sum() / seconds:.1f} |", flush=True)  # fmt: skip
             kept[f"{name} {size}"] = np.stack([mine[1], other[1]])[:, [4, 14, 24]]
-    if len(sys.argv) > 2:
-        np.savez_compressed(sys.argv[2], **kept)
+    if out:
+        np.savez_compressed(out, **kept)
+
+
+def agreement(python, count=12, size=768):
+    """Print the table of disks: the crystals of simulate_agreement.py."""
+    print("| crystal | system | orientation | disks | R at 10 / 30 / 50 nm "
+          "| largest disk error | ΣI ours | ΣI abTEM |")  # fmt: skip
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    everything = []
+    grid = Grid(voltage=200.0, size=size)
+    for kind, drawn in cases(int(count)):
+        sample = replace(drawn, thermal=THERMAL)
+        mine, other, *_ = both(python, sample, grid, (2.0,))
+        pair = [
+            disks(sample, grid, p[0], 2e-3 / grid.wavelength) for p in (mine, other)
+        ]
+        error = np.abs(pair[0] - pair[1])[:, [4, 14, 24]]
+        columns = (
+            error.sum(0),
+            error.max(0),
+            *(p[0, [4, 14, 24]].sum((-1, -2)) for p in (mine, other)),
+        )
+        everything.append(error.sum(0))
+        text = " | ".join(" / ".join(f"{v:.3f}" for v in c) for c in columns)
+        crystal = sample.crystal
+        print(f"| {crystal.formula} | {crystal.system} | {kind} | {len(error)} | {text} |",
+              flush=True)  # fmt: skip
+    print("median R", np.median(everything, 0), "largest R", np.max(everything, 0))
+
+
+def main(python, what="speed", *rest):
+    """Print one of the tables."""
+    {"speed": speed, "agreement": agreement}[what](python, *rest)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

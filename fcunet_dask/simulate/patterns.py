@@ -5,7 +5,6 @@ from types import ModuleType
 from typing import Final
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from fcunet_dask.errors import MissingDependencyError
 from fcunet_dask.kernels.arrays import to_host
@@ -14,6 +13,7 @@ from fcunet_dask.kernels.multislice import exit_waves, layer_atoms
 from fcunet_dask.simulate.draw import Block, Scene
 from fcunet_dask.simulate.recipe import LibraryRecipe
 from fcunet_dask.simulate.sample import build_specimen
+from fcunet_dask.simulate.threads import one_thread
 from fcunet_dask.types import Array
 
 FULL: Final = 65535
@@ -147,7 +147,7 @@ def simulate_block(
         If the engine is not there.
     """
     xp = array_module(engine)
-    with threadpool_limits(1, user_api="blas"):
+    with one_thread():
         patterns, scales, waves = _diffract(block, recipe, xp)
     exits = np.array(recipe.exits(block.depth), dtype=np.float32) * recipe.step
     probe, probe_scale = encode(_crop(np.abs(waves) ** 2, recipe.pixels))
