@@ -241,7 +241,7 @@ def reduced(vectors: Array) -> Array:
     Returns
     -------
     numpy.ndarray
-        (4,), of the same lattice.
+        (4,), of the same lattice; unchanged where they span none.
 
     Examples
     --------
@@ -249,6 +249,8 @@ def reduced(vectors: Array) -> Array:
     array([0., 1., 1., 0.])
     """
     a, b = np.array(vectors[:2], float), np.array(vectors[2:], float)
+    if not abs(a[0] * b[1] - a[1] * b[0]) > 1e-9 * np.hypot(*a) * np.hypot(*b):
+        return np.concatenate([a, b])
     while True:
         if a @ a > b @ b:
             a, b = b, a

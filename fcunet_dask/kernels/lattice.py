@@ -135,11 +135,11 @@ class _Fit:
 
 def _disks(position: Array, covariance: Array, intensity: Array) -> _Disks:
     present = np.isfinite(position[..., 0]) & np.isfinite(intensity)
-    most = int(present.sum(1).max(initial=1))
+    most = int(np.flatnonzero(present.any(axis=0)).max(initial=0)) + 1
     present = present[:, :most]
 
     def column(values: Array) -> Array:
-        return np.where(present, values[:, :most], 0.0)
+        return np.where(present, np.nan_to_num(values[:, :most]), 0.0)
 
     return _Disks(
         y=column(position[..., 0]),
