@@ -47,8 +47,8 @@ class DiskModel:
         float32 (n, (k + 1)(k + 2) / 2): products of pairs of modes.
     prior : array
         float32 (k,): relative variance of each mode's coefficient.
-    area : float
-        Sum of T, px.
+    area : array
+        float32 (k + 1,): sum of T times each mode, px; the first is the disk's area.
     """
 
     y: Array
@@ -58,12 +58,12 @@ class DiskModel:
     modes: Array
     products: Array
     prior: Array
-    area: float
+    area: Array
 
     def on_device_of(self, array: Any) -> "DiskModel":
         """Return the model with its arrays on the device of `array`."""
         xp = namespace(array)
-        names = ("y", "x", "table", "modes", "products", "prior")
+        names = ("y", "x", "table", "modes", "products", "prior", "area")
         return replace(self, **{n: xp.asarray(getattr(self, n)) for n in names})
 
 
@@ -110,7 +110,7 @@ def disk_model(
         modes=functions,
         products=np.ascontiguousarray(products),
         prior=(max(structure, 1e-3) ** 2 * variances).astype(np.float32),
-        area=float(table[0].sum(axis=1).mean()),
+        area=functions @ table[0].mean(axis=0),
     )
 
 
@@ -282,7 +282,26 @@ def _windows(
     counts *= kept
     if gain != 1:
         counts *= 1 / gain
+    _leave_out_hot(counts, kept, max(50.0, 8 * len(model.y) / float(model.area[0])))
     return counts, kept
+
+
+def _leave_out_hot(counts: Array, kept: Array, most: float) -> None:
+    """Mask pixels `most` times brighter than the rest of their window, in place.
+
+    No disk has one, and a single one would be all that a fit begins with.
+    """
+    xp = namespace(counts)
+    rows = xp.arange(len(counts))
+    for _ in range(4):
+        top = counts.argmax(axis=1)
+        highest = counts[rows, top]
+        rest = (counts.sum(axis=1, dtype=xp.float64) - highest) / counts.shape[1]
+        hot = highest > most * (xp.maximum(rest, 0) + 1)
+        if not bool(hot.any()):
+            return
+        kept[rows[hot], top[hot]] = 0
+        counts[rows[hot], top[hot]] = 0
 
 
 def _start(counts: Array, kept: Array, offset: Array, model: DiskModel) -> _State:
@@ -467,7 +486,7 @@ def _result(
     return DiskFits(
         position=position,
         covariance=state.covariance,
-        intensity=state.filling[:, 0].astype(xp.float64) * model.area * gain,
+        intensity=(state.filling @ model.area).astype(xp.float64) * gain,
         background=state.background.astype(xp.float64) * gain,
         filling=(relative**2).sum(1).astype(xp.float64),
         moved=xp.hypot(*(position - start).T),
