@@ -188,5 +188,6 @@ def smooth_modes(y: Array, x: Array, radius: float, count: int) -> tuple[Array, 
     values = np.maximum(values[::-1][:count], 1e-9)
     vectors = vectors[:, ::-1][:, :count]
     extended = covariance[:, inside] @ vectors / (values * np.sqrt(n))
+    extended -= extended[inside].mean(axis=0)
     modes = np.concatenate([np.ones((len(points), 1)), extended], axis=1)
     return np.ascontiguousarray(modes.T, dtype=np.float32), values

@@ -301,7 +301,8 @@ def clean(patterns: Array) -> tuple[Array, Array]:
         total = patterns.sum(axis=(1, 2))
         if not bool(xp.isfinite(total).all()):
             finite = xp.isfinite(patterns)
-            status |= xp.where(finite.all(axis=(1, 2)), 0, PatternStatus.NOT_FINITE)
+            missing = ~finite.all(axis=(1, 2))
+            status |= xp.where(missing, PatternStatus.NOT_FINITE, 0).astype(xp.uint8)
             patterns = xp.where(finite, patterns, 0)
     if patterns.dtype.kind != "u":
         negative = patterns.min(axis=(1, 2)) < 0
