@@ -1,0 +1,51 @@
+"""Scans that many tests look at, and a scheduler that must not run."""
+
+import dask
+import pytest
+from fcunet_dask import estimate_probe, load_detector, simulate_scan
+from threadpoolctl import threadpool_limits
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_blas_thread():
+    """Small matrices: more threads only wait for one another."""
+    with threadpool_limits(1):
+        yield
+
+
+@pytest.fixture(scope="session")
+def scan():
+    """6 × 8 patterns of 96 × 112 px, 24 disks or so; 2 % strain on the right."""
+    return simulate_scan(
+        scan=(6, 8),
+        detector=(96, 112),
+        radius=4.2,
+        g1=(5.2, 17.0),
+        g2=(17.0, -5.2),
+        descan=(0.8, -1.1),
+        structure=0.0,
+        dose=2e5,
+        blocks=None,
+    )
+
+
+@pytest.fixture(scope="session")
+def probe(scan):
+    return estimate_probe(scan)
+
+
+@pytest.fixture(scope="session")
+def detector(probe):
+    return load_detector("template", probe)
+
+
+@pytest.fixture
+def never():
+    """Scheduler under which any computation is an error."""
+
+    def refuse(graph, keys, **options):
+        msg = "something was computed while the graph was built"
+        raise AssertionError(msg)
+
+    with dask.config.set(scheduler=refuse):
+        yield

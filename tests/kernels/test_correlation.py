@@ -1,0 +1,132 @@
+"""Correlations against their definitions, one window at a time."""
+
+import numpy as np
+import pytest
+import scipy.signal
+from fcunet_dask.kernels.correlation import (
+    bin_patterns,
+    normalized_correlation,
+    normalized_template,
+    power_correlation,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.strategies import quick, seeds
+
+
+def to_corner(image):
+    return np.roll(image, (-(image.shape[0] // 2), -(image.shape[1] // 2)), (0, 1))
+
+
+def disk(shape, radius):
+    y, x = np.indices(shape)
+    r = np.hypot(y - shape[0] // 2, x - shape[1] // 2)
+    return np.clip(radius + 0.5 - r, 0, 1), (r < 1.4 * radius).astype(float)
+
+
+@quick
+@given(seeds, st.integers(1, 4), st.integers(4, 13), st.integers(4, 13))
+def test_binning_is_the_sum_of_pixels(seed, factor, rows, columns):
+    counts = np.random.default_rng(seed).integers(0, 50, (3, rows, columns))
+    y, x = rows // factor, columns // factor
+    cut = counts[:, : y * factor, : x * factor]
+    plain = cut.reshape(3, y, factor, x, factor).sum(axis=(2, 4))
+    np.testing.assert_array_equal(bin_patterns(counts, factor), plain)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", ">u2", "u4", "i2", "f4", ">f4", "f8"])
+def test_binning_takes_any_dtype(dtype):
+    counts = np.full((2, 4, 6), 100, dtype)
+    binned = bin_patterns(counts, 2)
+    assert binned.dtype == np.float32
+    assert (binned == 400).all()
+
+
+def test_binning_leaves_its_input_alone():
+    counts = np.ones((1, 4, 4), np.float32)
+    bin_patterns(counts, 2)
+    assert (counts == 1).all()
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("shape", [(24, 31), (25, 28)])
+def test_normalized_correlation_is_pearsons_in_every_window(masked, shape):
+    rng = np.random.default_rng(1)
+    aperture, window = disk(shape, 3.0)
+    mask = (rng.random(shape) > 0.15) if masked else np.ones(shape, bool)
+    counts = rng.poisson(20 * np.roll(aperture, (2, -3), (0, 1)) + 6, (2, *shape))
+    template = np.sqrt(aperture)
+    prepared = normalized_template(
+        to_corner(template), to_corner(window), mask.astype(float)
+    )
+    found, _ = normalized_correlation(counts.astype(np.float32), prepared, floor=0.0)
+    half = 5
+    centre = np.s_[
+        shape[0] // 2 - half : shape[0] // 2 + half + 1,
+        shape[1] // 2 - half : shape[1] // 2 + half + 1,
+    ]
+    for y in range(half, shape[0] - half):
+        for x in range(half, shape[1] - half):
+            here = np.s_[y - half : y + half + 1, x - half : x + half + 1]
+            use = (window[centre] > 0) & mask[here]
+            pair = np.sqrt(counts[1][here][use]), template[centre][use]
+            truth = np.corrcoef(*pair)[0, 1]
+            assert found[1, y, x] == pytest.approx(truth, abs=2e-3)
+
+
+def test_strength_has_a_noise_of_a_half():
+    rng = np.random.default_rng(2)
+    aperture, window = disk((64, 64), 4.0)
+    prepared = normalized_template(
+        to_corner(np.sqrt(aperture)), to_corner(window), np.ones((64, 64))
+    )
+    counts = rng.poisson(30.0, (8, 64, 64)).astype(np.float32)
+    _, strength = normalized_correlation(counts, prepared)
+    assert strength.std() == pytest.approx(0.5, abs=0.02)
+
+
+def test_empty_patterns_are_like_nothing():
+    aperture, window = disk((32, 32), 4.0)
+    prepared = normalized_template(
+        to_corner(np.sqrt(aperture)), to_corner(window), np.ones((32, 32))
+    )
+    likeness, strength = normalized_correlation(np.zeros((1, 32, 32), "f4"), prepared)
+    assert np.abs(likeness).max() < 1e-6
+    assert np.abs(strength).max() < 1e-6
+
+
+@pytest.mark.parametrize("shape", [(20, 26), (21, 25)])
+def test_cross_correlation_is_that_of_scipy(shape):
+    rng = np.random.default_rng(3)
+    pattern = rng.uniform(size=shape)
+    kernel, _ = disk(shape, 2.5)
+    spectrum = np.conj(np.fft.rfft2(to_corner(kernel))).astype(np.complex64)
+    found = power_correlation(pattern[None].astype(np.float32), spectrum, 1.0)[0]
+    half = 4
+    small = kernel[
+        shape[0] // 2 - half : shape[0] // 2 + half + 1,
+        shape[1] // 2 - half : shape[1] // 2 + half + 1,
+    ]
+    plain = scipy.signal.correlate2d(pattern, small, mode="same", boundary="wrap")
+    np.testing.assert_allclose(found, plain, rtol=1e-4)
+
+
+def test_hybrid_correlation_is_its_definition():
+    rng = np.random.default_rng(4)
+    pattern = rng.uniform(size=(1, 18, 22)).astype(np.float32)
+    kernel, _ = disk((18, 22), 2.5)
+    spectrum = np.conj(np.fft.fft2(to_corner(kernel)))
+    product = np.fft.fft2(pattern[0]) * spectrum
+    plain = np.fft.ifft2(np.abs(product) ** 0.8 * np.exp(1j * np.angle(product))).real
+    half = np.conj(np.fft.rfft2(to_corner(kernel))).astype(np.complex64)
+    found = power_correlation(pattern, half, 0.8)[0]
+    np.testing.assert_allclose(found, np.maximum(plain, 0), atol=2e-3 * plain.max())
+
+
+def test_phase_correlation_is_a_spike_at_the_shift():
+    aperture, _ = disk((32, 36), 4.0)
+    moved = np.roll(to_corner(aperture), (9, 21), (0, 1))
+    kernel_ft = np.conj(np.fft.rfft2(to_corner(aperture))).astype(np.complex64)
+    found = power_correlation(moved[None].astype(np.float32), kernel_ft, 0.0)[0]
+    assert np.unravel_index(found.argmax(), found.shape) == (9, 21)
+    assert np.sort(found.ravel())[-2] < 0.5 * found.max()

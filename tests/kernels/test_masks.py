@@ -1,0 +1,59 @@
+"""Bad pixels are told from sharp edges."""
+
+import numpy as np
+from fcunet_dask.kernels.aperture import disk_image
+from fcunet_dask.kernels.masks import find_bad_pixels
+
+
+def patterns(rng, n=12, level=40.0):
+    images = [
+        level * disk_image((40, 48), (20 + dy, 24 + dx), 6.0, 0.3) + 0.2
+        for dy, dx in rng.uniform(-0.5, 0.5, (n, 2))
+    ]
+    return rng.poisson(images).astype(np.uint16)
+
+
+def test_good_pixels_are_good_beside_bright_disks():
+    for seed in range(20):
+        assert not find_bad_pixels(patterns(np.random.default_rng(seed))).any()
+
+
+def test_dark_pixels_at_the_foot_of_a_disk_are_good():
+    rng = np.random.default_rng(1)
+    sharp = 300.0 * (disk_image((40, 48), (20, 24), 6.0, 0.05) > 0.5)
+    counts = rng.poisson(sharp, (20, 40, 48))
+    assert not find_bad_pixels(counts).any()
+
+
+def test_hot_pixels_are_found_wherever_they_are():
+    counts = patterns(np.random.default_rng(2))
+    hot = [(0, 0), (3, 40), (20, 24), (39, 47)]
+    for y, x in hot:
+        counts[:, y, x] = 60_000
+    assert {tuple(p) for p in np.argwhere(find_bad_pixels(counts))} == set(hot)
+
+
+def test_a_pixel_that_is_hot_once_is_not_bad():
+    counts = patterns(np.random.default_rng(3))
+    counts[4, 10, 10] = 60_000
+    assert not find_bad_pixels(counts).any()
+
+
+def test_dead_pixels_are_found_in_the_light():
+    counts = patterns(np.random.default_rng(4))
+    counts[:, 20, 25] = 0
+    counts[:, 2, 2] = 0
+    assert np.argwhere(find_bad_pixels(counts)).tolist() == [[20, 25]]
+
+
+def test_pixels_without_numbers_are_bad():
+    counts = patterns(np.random.default_rng(5)).astype(np.float32)
+    counts[:, 20, 25] = np.nan
+    counts[:, 5, 6] = np.inf
+    counts[2, 8, 8] = np.nan  # once only
+    assert np.argwhere(find_bad_pixels(counts)).tolist() == [[5, 6], [20, 25]]
+
+
+def test_bytes_cannot_overflow():
+    counts = np.full((3, 9, 9), 255, np.uint8)
+    assert not find_bad_pixels(counts).any()

@@ -1,0 +1,39 @@
+"""Hypothesis strategies that the tests share."""
+
+import numpy as np
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+
+quick = settings(
+    max_examples=25, deadline=None, suppress_health_check=list(HealthCheck)
+)
+"""Few examples, no deadline: CI machines are shared."""
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+@st.composite
+def strains(draw, largest=0.15):
+    """ε_xx, ε_yy, ε_xy, any finite strain of a crystal."""
+    return np.array([draw(st.floats(-largest, largest)) for _ in range(3)])
+
+
+angles = st.floats(-3.0, 3.0)
+"""rad."""
+
+
+@st.composite
+def bases(draw):
+    """(4,): g1_y, g1_x, g2_y, g2_x, not too oblique, of any handedness."""
+    first, ratio = draw(st.floats(0.3, 30.0)), draw(st.floats(0.5, 2.0))
+    turn = draw(st.floats(-3.1, 3.1))
+    between = draw(st.floats(0.6, 2.5)) * draw(st.sampled_from([-1, 1]))
+    second = first * ratio
+    return np.array(
+        [
+            first * np.sin(turn),
+            first * np.cos(turn),
+            second * np.sin(turn + between),
+            second * np.cos(turn + between),
+        ]
+    )
