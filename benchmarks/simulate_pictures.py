@@ -19,9 +19,13 @@ from fcunet_dask.simulate.artefacts import (
     Clean,
     observe,
 )
+from fcunet_dask.simulate.crystals import Crystal
+from fcunet_dask.simulate.evaluation import SETS, multilayer_scan
 from fcunet_dask.simulate.labels import structure_factor_image
 from fcunet_dask.simulate.library import open_library
 from fcunet_dask.simulate.patterns import decode
+from fcunet_dask.simulate.polycrystal import PolycrystalRecipe, simulate_polycrystal
+from fcunet_dask.simulate.scans import simulate_dynamical_scan
 
 
 def show(ax, image, title, *, cmap="inferno", power=0.3, half=100):
@@ -152,6 +156,36 @@ def abtem_picture(path, out):
     save(fig, out / "simulation_abtem.png")
 
 
+def scan_picture(out):
+    """Draw the strain of the multilayers, patterns of each, and of a polycrystal."""
+    fig, axes = plt.subplots(2, 4, figsize=(9, 4.6))
+    for i, kind in enumerate(SETS):
+        recipe = multilayer_scan(kind, tile=(1, 1))
+        scan = simulate_dynamical_scan(recipe)
+        x = scan["scan_x"].to_numpy()
+        axes[0, 0].plot(x, 100 * scan["true_strain_xx"].to_numpy()[0], label=kind)
+        pattern = scan["pattern"].isel(scan_y=0, scan_x=46).to_numpy()
+        show(axes[0, i + 1], pattern, f"{kind}: {recipe.thickness[0]} nm", half=75)
+    axes[0, 0].set_title("true ε_xx, % against nm", fontsize=8)
+    axes[0, 0].tick_params(labelsize=6)
+    axes[0, 0].legend(fontsize=6)
+    base = np.array([[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
+    gold = Crystal(name="Au", cell=np.eye(3) * 4.078, positions=base, numbers=[79] * 4)
+    film = simulate_polycrystal(
+        PolycrystalRecipe(crystal=gold, scan=(1, 4), scan_step=4.0, tile=(1, 1))
+    )
+    for i, ax in enumerate(axes[1]):
+        one = film.isel(scan_y=0, scan_x=i)
+        show(ax, one["pattern"].to_numpy(), "two grains of gold", half=90)
+        q = one["true_bragg_q"].to_numpy() / float(film["q_x"][1] - film["q_x"][0]) + 90
+        seen = one["true_bragg_strength"].to_numpy() > 1
+        ax.plot(q[seen, 1], q[seen, 0], "c+", ms=3, mew=0.4)
+        ax.set_xlim(0, 180)
+        ax.set_ylim(180, 0)
+    fig.tight_layout(pad=0.4)
+    save(fig, out / "simulation_scans.png")
+
+
 def main(library, out, abtem=None):
     """Draw them all."""
     out = Path(out)
@@ -159,6 +193,7 @@ def main(library, out, abtem=None):
     data = open_library(library, partial=True)
     library_picture(data, out)
     artefact_picture(data, out)
+    scan_picture(out)
     if abtem:
         abtem_picture(abtem, out)
 

@@ -93,7 +93,7 @@ class ScanRecipe:
         if min(*self.scan, *self.tile) < 1 or not self.scan_step > 0:
             msg = f"scan {self.scan}, tile {self.tile} and step must be positive"
             raise SimulationError(msg)
-        reach = max(self.tile) * self.scan_step * 10 / 2
+        reach = (max(self.tile) - 1) * self.scan_step * 10 / 2
         if reach > self.grid.box / 4:
             msg = (
                 f"a tile of {self.tile} positions reaches {reach:.0f} Å from the middle "
