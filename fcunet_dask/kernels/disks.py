@@ -29,6 +29,10 @@ FILLING_MODES = 9
 """Modes of the filling: enough for two fringes across a disk."""
 
 
+_OUTLIER = 25.0
+"""Squared misfit of a pixel, in units of its variance, beyond which it counts less."""
+
+
 @dataclass(frozen=True, slots=True)
 class DiskModel:
     """Everything about the disks of a scan that does not depend on the pattern.
@@ -344,24 +348,33 @@ def _step(counts: Array, kept: Array, state: _State, model: DiskModel) -> _State
     slope_x *= filling
     filling *= T
     filling += state.background[:, None]
-    weight = kept / xp.maximum(filling, (0.02 * mean + 0.02)[:, None])
     rest = counts - filling
-    misfit = weight * rest * rest
-    scale = 25 * xp.maximum(xp.minimum(misfit, 100).sum(1) / kept.sum(1), 1)
-    weight *= xp.minimum(1, scale[:, None] / xp.maximum(misfit, 1e-6))
-    matrix, right = _normal_equations(weight, T, slope_y, slope_x, rest, model)
-    _add_priors(matrix, right, state.filling, mean, model)
-    solution = _solve(matrix, right)
-    step = xp.clip(solution[:, :2, 0], -0.5, 0.5).astype(xp.float32)
-    filled = state.filling + solution[:, 2:-1, 0].astype(xp.float32)
+    xp.maximum(filling, (0.02 * mean + 0.02)[:, None], out=filling)
+    weight = xp.divide(kept, filling, out=filling)
+    _spare_outliers(weight, rest, kept)
+    system = _normal_equations(weight, T, slope_y, slope_x, rest, model)
+    _add_priors(system, state.filling, mean, model)
+    solution, covariance = _solve(system)
+    filled = state.filling + solution[:-3].T
     filled[:, 0] = xp.maximum(filled[:, 0], 1e-3)
-    background = state.background + solution[:, -1, 0].astype(xp.float32)
     return _State(
-        xp.clip(state.offset + step, -1.5, 1.5),
+        xp.clip(state.offset + xp.clip(solution[-2:].T, -0.5, 0.5), -1.5, 1.5),
         filled,
-        xp.maximum(background, 0),
-        xp.stack([solution[:, 0, 1], solution[:, 1, 1], solution[:, 1, 2]], axis=-1),
+        xp.maximum(state.background + solution[-3], 0),
+        covariance,
     )
+
+
+def _spare_outliers(weight: Array, rest: Array, kept: Array) -> None:
+    """Reduce the weight of pixels that no model of the disk explains, in place."""
+    xp = namespace(weight)
+    misfit = weight * rest
+    misfit *= rest
+    rows = xp.nonzero(misfit.max(axis=1) > _OUTLIER)[0]
+    misfit = misfit[rows]
+    typical = xp.minimum(misfit, 100).sum(1) / kept[rows].sum(1)
+    scale = _OUTLIER * xp.maximum(typical, 1)
+    weight[rows] *= xp.minimum(1, scale[:, None] / xp.maximum(misfit, 1e-6))
 
 
 def _normal_equations(
@@ -371,36 +384,34 @@ def _normal_equations(
     slope_x: Array,
     rest: Array,
     model: DiskModel,
-) -> tuple[Array, Array]:
-    """Fisher matrix (m, p, p) and gradient (m, p): centre, filling, background.
+) -> Array:
+    """Fisher matrix and, as its last column, gradient: (p, p + 1, m).
 
-    All sums over pixels with modes are products with matrices that the disks share.
+    Unknowns are filling, background and centre, in this order; only the upper triangle
+    is set. All sums over pixels with modes are products with matrices that the disks
+    share, and disks come last, so that `_solve` works on all of them at once.
     """
     xp = namespace(weight)
     k = len(model.modes)
-    last = k + 2
-    matrix = xp.empty((len(weight), k + 3, k + 3))
-    right = xp.empty((len(weight), k + 3))
+    system = xp.zeros((k + 3, k + 4, len(weight)), weight.dtype)
     first, second = np.triu_indices(k)
-    weight_T = weight * T
-    block = (weight_T * T) @ model.products
-    matrix[:, 2 + first, 2 + second] = block
-    matrix[:, 2 + second, 2 + first] = block
-    right[:, 2:last] = (weight_T * rest) @ model.modes.T
-    matrix[:, last, 2:last] = matrix[:, 2:last, last] = weight_T @ model.modes.T
-    matrix[:, last, last] = weight.sum(1) + 1e-6
     weighted_rest = weight * rest
-    right[:, last] = weighted_rest.sum(1)
-    slopes = (slope_y, slope_x)
-    for i, slope in enumerate(slopes):
-        cross = (weight_T * slope) @ model.modes.T
-        matrix[:, i, 2:last] = matrix[:, 2:last, i] = cross
-        weighted = weight * slope
-        matrix[:, i, last] = matrix[:, last, i] = weighted.sum(1)
-        right[:, i] = _row_sums(weighted_rest, slope)
-        for j in range(i + 1):
-            matrix[:, i, j] = matrix[:, j, i] = _row_sums(weighted, slopes[j])
-    return matrix, right
+    weight_T = weight * T
+    system[first, second] = model.products.T @ (weight_T * T).T
+    system[:k, k] = model.modes @ weight_T.T
+    system[k, k] = weight.sum(1) + 1e-6
+    system[k, k + 3] = weighted_rest.sum(1)
+    rest = weighted_rest * T
+    system[:k, k + 3] = model.modes @ rest.T
+    for i, slope in enumerate((slope_y, slope_x), start=k + 1):
+        system[:k, i] = model.modes @ xp.multiply(weight_T, slope, out=rest).T
+        system[i, k + 3] = _row_sums(weighted_rest, slope)
+        slope_weighted = xp.multiply(weight, slope, out=rest)
+        system[k, i] = slope_weighted.sum(1)
+        system[i, i] = _row_sums(slope_weighted, slope)
+        if i == k + 1:
+            system[i, i + 1] = _row_sums(slope_weighted, slope_x)
+    return system
 
 
 def _row_sums(a: Array, b: Array) -> Array:
@@ -409,30 +420,44 @@ def _row_sums(a: Array, b: Array) -> Array:
     return xp.matmul(a[:, None, :], b[:, :, None])[:, 0, 0]
 
 
-def _add_priors(
-    matrix: Array, right: Array, filling: Array, mean: Array, model: DiskModel
-) -> None:
+def _add_priors(system: Array, filling: Array, mean: Array, model: DiskModel) -> None:
     """Width of the filling's coefficients; and ±2 px for the centre, a weak leash."""
-    xp = namespace(matrix)
-    precision = 1 / (mean[:, None] ** 2 * model.prior + 1e-12)
-    diagonal = xp.arange(3, matrix.shape[1] - 1)
-    matrix[:, diagonal, diagonal] += precision
-    right[:, 3:-1] -= precision * filling[:, 1:]
-    matrix[:, 0, 0] += 0.25
-    matrix[:, 1, 1] += 0.25
+    xp = namespace(system)
+    k = len(model.modes)
+    precision = 1 / (mean**2 * model.prior[:, None] + 1e-12)
+    diagonal = xp.arange(1, k)
+    system[diagonal, diagonal] += precision
+    system[1:k, -1] -= precision * filling[:, 1:].T
+    system[k + 1, k + 1] += 0.25
+    system[k + 2, k + 2] += 0.25
 
 
-def _solve(matrix: Array, right: Array) -> Array:
-    """Solve for the step and, in the same call, the first two columns of the inverse."""
-    xp = namespace(matrix)
-    scale = 1 / xp.sqrt(xp.diagonal(matrix, axis1=1, axis2=2))
-    matrix *= scale[:, :, None]
-    matrix *= scale[:, None, :]
-    columns = xp.zeros((*right.shape, 3))
-    columns[:, :, 0] = right * scale
-    columns[:, 0, 1] = scale[:, 0]
-    columns[:, 1, 2] = scale[:, 1]
-    return xp.linalg.solve(matrix, columns) * scale[:, :, None]
+def _solve(system: Array) -> tuple[Array, Array]:
+    """Solve for the step, by elimination without pivots: the matrix is positive.
+
+    Returns
+    -------
+    step : array
+        (p, m).
+    covariance : array
+        (m, 3): yy, yx, xx of the centre, which is eliminated last.
+    """
+    xp = namespace(system)
+    p = len(system)
+    for j in range(p - 2):
+        factor = system[j, j + 1 : p] / system[j, j]
+        for i in range(j + 1, p):
+            system[i, i:] -= factor[i - j - 1] * system[j, i:]
+    yy, yx, xx = system[-2, -3], system[-2, -2], system[-1, -2]
+    determinant = yy * xx - yx * yx
+    covariance = xp.stack([xx, -yx, yy], axis=-1) / determinant[:, None]
+    step = system[:, -1]
+    y, x = step[-2], step[-1]
+    step[-2:] = xp.stack([xx * y - yx * x, yy * x - yx * y]) / determinant
+    for j in range(p - 3, -1, -1):
+        step[j] -= (system[j, j + 1 : p] * step[j + 1 :]).sum(axis=0)
+        step[j] /= system[j, j]
+    return step, covariance.astype(xp.float64)
 
 
 def correlation_covariance(
