@@ -298,7 +298,13 @@ def open_h5(path: str | Path) -> h5py.File:
     """Return `path` open for reading, without a lock, and with every known filter."""
     with suppress(ImportError):
         import hdf5plugin  # noqa: F401, PLC0415 - registers its filters
-    return h5py.File(path, "r", locking=False)
+    try:
+        return h5py.File(path, "r", locking=False)
+    except OSError as error:
+        if "locking flag" not in str(error):
+            raise
+        # this process already holds the file open with HDF5's own locking
+        return h5py.File(path, "r")
 
 
 @lru_cache(_OPEN_FILES)

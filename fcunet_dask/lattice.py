@@ -264,6 +264,8 @@ def reference_lattice(
     inside = _region_mask(lattice, region, mask)
     vectors = np.concatenate([np.asarray(lattice["g1"]), np.asarray(lattice["g2"])], -1)
     fitted = np.asarray(lattice[LATTICE_STATUS.name]) == 0
+    if not fitted.any():
+        raise AnalysisError(_why_none(np.asarray(lattice[LATTICE_STATUS.name])))
     if not (fitted & inside).any():
         msg = "no position of the reference region has a lattice: choose another region"
         raise AnalysisError(msg)
@@ -284,6 +286,19 @@ def reference_lattice(
         numbers.append(int(chosen.sum()))
     return _lattice_dataset(
         np.array(rows), q_units(lattice), n_positions=("grain", numbers)
+    )
+
+
+def _why_none(status: Array) -> str:
+    """Message for a scan in which no position has a lattice."""
+    few, line, misfit = (
+        int((status & flag).astype(bool).sum()) for flag in LatticeStatus
+    )
+    return (
+        f"no position has a lattice: of {status.size}, {few} have fewer than four disks "
+        f"on it, {line} have all on one line, in {misfit} less than half of the disks or "
+        "of their intensity lies on it; look at the disks (fcunet-dask view), or pass g1 "
+        "and g2, or allow more grains"
     )
 
 

@@ -214,7 +214,7 @@ def choose_detector(
         scan,
         vacuum=vacuum,
         region=settings.vacuum_region,
-        find_disks=strongest_disks,
+        find_disks=sample_disks,
     )
     if not isinstance(settings.detector, str):
         return probe, settings.detector
@@ -222,10 +222,10 @@ def choose_detector(
     return probe, detector
 
 
-def strongest_disks(
+def sample_disks(
     patterns: Array, mask: Array, radius: float, gain: float
 ) -> tuple[Array, Array]:
-    """Up to 200 of the strongest disks of a sample, for `estimate_probe`.
+    """Up to 200 disks of a sample, from strong to weak, for `estimate_probe`.
 
     Returns
     -------
@@ -237,7 +237,8 @@ def strongest_disks(
     detector = load_detector(radius=radius, gain=gain, mask=mask, max_peaks=48)
     peaks = detector(patterns)
     image, rank = np.nonzero(np.isfinite(peaks.intensity))
-    order = np.argsort(-peaks.intensity[image, rank], kind="stable")[:200]
+    order = np.argsort(-peaks.intensity[image, rank], kind="stable")
+    order = order[:: max(1, len(order) // 200)][:200]
     image, rank = image[order], rank[order]
     return image, peaks.position[image, rank].astype(float)
 

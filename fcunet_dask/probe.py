@@ -54,7 +54,7 @@ def estimate_probe(
         Convergence semi-angle, mrad, for a made probe (needs voltage and q_step).
     find_disks : callable
         (patterns, mask, radius, gain) → pattern index (m,) and position (m, 2), px, of
-        the strongest disks.
+        some disks.
 
     Returns
     -------
@@ -76,6 +76,8 @@ def estimate_probe(
     validate(scan, PATTERN)
     patterns = _sample(scan)
     mask = _mask(scan, patterns)
+    if patterns.dtype.kind == "f":
+        patterns = np.where(np.isfinite(patterns), patterns, 0)
     image, origin = _measured_image(scan, vacuum, region)
     shape = None if image is None else measure_disk(image, mask)
     if shape is not None and not np.isfinite(shape.radius):
@@ -87,7 +89,7 @@ def estimate_probe(
             shape.radius, shape.edge, shape.radius_std, shape.edge_std, 0.3, gain
         )
     else:
-        radius, origin = _first_radius(scan, patterns, mask, semiangle)
+        radius, origin = _first_radius(scan, patterns / gain, mask, semiangle)
         start = DiskStatistics(radius, 0.5, np.nan, np.nan, 0.3, gain)
     _check_size(start.radius, patterns.shape[1:])
     statistics = start

@@ -153,6 +153,12 @@ def cell_offsets() -> Array:
     return (np.arange(OFFSETS) + 0.5) / OFFSETS - 0.5
 
 
+def _field_covariance(a: Array, b: Array) -> Array:
+    """Covariance of the filling between points (n, 2) and (m, 2), in radii."""
+    distance2 = (a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T
+    return np.exp(-distance2 / (2 * 0.55**2))
+
+
 def smooth_modes(y: Array, x: Array, radius: float, count: int) -> tuple[Array, Array]:
     """Modes of the unknown, smooth filling of a disk.
 
@@ -177,17 +183,18 @@ def smooth_modes(y: Array, x: Array, radius: float, count: int) -> tuple[Array, 
         float64 (count,): share of the field's variance in each mode.
     """
     points = np.stack([y, x], -1) / radius
-    distance2 = ((points[:, None] - points[None]) ** 2).sum(-1)
-    covariance = np.exp(-distance2 / (2 * 0.55**2))
+    stride = max(1, int(radius // 8))
     inside = (points**2).sum(-1) <= 1.15**2
-    n = int(inside.sum())
+    inside &= (y % stride == 0) & (x % stride == 0)
+    inner = points[inside]
+    n = len(inner)
     centering = np.eye(n) - 1 / n
-    inner = centering @ covariance[np.ix_(inside, inside)] @ centering / n
-    values, vectors = np.linalg.eigh(inner)
+    covariance = centering @ _field_covariance(inner, inner) @ centering / n
+    values, vectors = np.linalg.eigh(covariance)
     count = min(count, n - 3)
     values = np.maximum(values[::-1][:count], 1e-9)
     vectors = vectors[:, ::-1][:, :count]
-    extended = covariance[:, inside] @ vectors / (values * np.sqrt(n))
+    extended = _field_covariance(points, inner) @ vectors / (values * np.sqrt(n))
     extended -= extended[inside].mean(axis=0)
     modes = np.concatenate([np.ones((len(points), 1)), extended], axis=1)
     return np.ascontiguousarray(modes.T, dtype=np.float32), values

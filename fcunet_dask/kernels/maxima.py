@@ -156,12 +156,14 @@ def select_peaks(
         bool (n, width): the candidates that stay.
     """
     xp = namespace(table)
+    if not len(position):
+        return xp.zeros(table.shape, dtype=bool)
     bright = xp.where(table >= 0, brightness[table], -xp.inf)
     keep = (table >= 0) & (bright >= limits.min_absolute)
     if limits.min_relative > 0:
         rank = min(limits.relative_to, table.shape[1] - 1)
         keep &= bright >= limits.min_relative * bright[:, rank : rank + 1]
-    if limits.min_spacing > 0 and len(position):
+    if limits.min_spacing > 0:
         keep = _thin_out(position[table], keep, limits.min_spacing)
     return keep & (xp.cumsum(keep, axis=1) <= limits.max_peaks)
 

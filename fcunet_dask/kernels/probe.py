@@ -26,6 +26,9 @@ from fcunet_dask.types import Array
 
 _CHI2_MEDIAN = 0.4549
 """Median of the χ² distribution of one degree of freedom."""
+_AROUND = (slice(None, -2), slice(2, None))
+_STANDS_OUT = 2.5
+"""Least strength of a disk: five times its noise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ def measure_disk(image: Array, mask: Array | None = None) -> DiskShape:
         return DiskShape((nan, nan), nan, nan, nan, nan, nan, 0.0)
     cy, cx, radius, height = start
     rows, columns, window = _window(image.shape, (cy, cx), 1.6 * radius + 4)
-    counts, kept = image[window], good[window]
+    counts, kept = np.where(good, image, 0)[window], good[window]
     noise = np.sqrt(
         np.maximum(scipy.ndimage.gaussian_filter(counts, 1.0), 0.02 * height)
     )
@@ -141,12 +144,12 @@ def search_radius(patterns: Array, mask: Array) -> float:
     """Find the radius of the disks of structured patterns.
 
     The radius whose template, locally normalised on √counts, is most like the five
-    strongest disks of each pattern.
+    strongest disks of each pattern that stand out of its noise.
 
     Parameters
     ----------
     patterns : numpy.ndarray
-        (n, rows, columns), counts; a few dozen are plenty.
+        (n, rows, columns), electrons; a few dozen are plenty.
     mask : numpy.ndarray
         bool (rows, columns).
 
@@ -155,6 +158,7 @@ def search_radius(patterns: Array, mask: Array) -> float:
     float
         px, to about 5 %; NaN where nothing looks like a disk.
     """
+    patterns = np.where(np.isfinite(patterns), patterns, 0)
     largest = min(patterns.shape[1:]) / 5
     radii = np.geomspace(1.5, largest, int(np.log(largest / 1.5) / np.log(1.1)) + 2)
     scores = [_likeness(patterns, mask, float(r)) for r in radii]
@@ -163,7 +167,7 @@ def search_radius(patterns: Array, mask: Array) -> float:
 
 
 def _likeness(patterns: Array, mask: Array, radius: float) -> float:
-    """Mean over patterns of the likeness of their strongest disks."""
+    """Mean likeness of the strongest disks of each pattern, weighted by strength."""
     factor = max(1, int(radius // 4))
     counts = bin_patterns(patterns, factor)
     measures = bin_patterns(mask[None], factor)[0] == factor**2
@@ -180,11 +184,15 @@ def _likeness(patterns: Array, mask: Array, radius: float) -> float:
     likeness, strength = normalized_correlation(counts, prepared)
     index = local_maxima(likeness, 0.2, int(radius / factor) + 1)
     strong = strength[tuple(index)]
+    index, strong = index[:, strong > _STANDS_OUT], strong[strong > _STANDS_OUT]
     order = np.lexsort((-strong, index[0]))
     first = np.searchsorted(index[0][order], np.arange(len(patterns)))
     rank = np.arange(len(order)) - first[index[0][order]]
     top = order[rank < 5]
-    return float(likeness[tuple(index[:, top])].sum() / (5 * len(patterns)))
+    if len(top) <= len(patterns) / 4:  # noise stands out now and then
+        return 0.0
+    weight = np.maximum(strong[top], 0)
+    return float(np.average(likeness[tuple(index[:, top])], weights=weight + 1e-9))
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,8 +340,9 @@ def counts_per_electron(patterns: Array, mask: Array) -> float:
 
     The difference of a pixel from the mean of its four neighbours has the variance
     1.25 g μ for Poisson electrons of g counts each, where the pattern is smooth on the
-    scale of a pixel; its median leaves edges out. Where single electrons are seen, their
-    counts are the gain.
+    scale of a pixel: where the four diagonal neighbours, whose noise is not in the
+    difference, are most alike. Where single electrons are seen, their counts are the
+    gain.
 
     Parameters
     ----------
@@ -347,7 +356,7 @@ def counts_per_electron(patterns: Array, mask: Array) -> float:
     float
         Counts of one electron; 1 where too few pixels have counts.
     """
-    counts = np.asarray(patterns, float)
+    counts = np.where(np.isfinite(patterns), patterns, 0).astype(float)
     inner = counts[:, 1:-1, 1:-1]
     neighbours = 0.25 * (
         counts[:, :-2, 1:-1]
@@ -365,6 +374,9 @@ def counts_per_electron(patterns: Array, mask: Array) -> float:
     step = float(counts[counts > 0].min())
     if np.median(level[bright]) < 4 * step:
         return step
-    deviation = (inner - neighbours)[bright] ** 2 / level[bright]
+    diagonal = [counts[:, y, x] for y in _AROUND for x in _AROUND]
+    unlike = np.var(diagonal, axis=0)[bright] / level[bright]
+    smooth = unlike <= np.quantile(unlike, 0.15)
+    deviation = ((inner - neighbours)[bright] ** 2 / level[bright])[smooth]
     gain = float(max(np.median(deviation) / (_CHI2_MEDIAN * 1.25), 1e-12))
     return step if 0.5 < gain / step < 2 else gain

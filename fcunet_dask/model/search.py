@@ -11,6 +11,7 @@ from fcunet_dask.kernels.arrays import fft_module, namespace
 from fcunet_dask.kernels.correlation import (
     NormalizedTemplate,
     bin_patterns,
+    noise_level,
     normalized_correlation,
     normalized_template,
     power_correlation,
@@ -49,6 +50,7 @@ class SearchRecipe:
     min_score: float
     min_significance: float
     edge_boundary: float | None
+    gain: float
 
 
 @dataclass(slots=True)
@@ -119,6 +121,7 @@ class Search:
     subpixel: str
     min_score: float
     min_significance: float
+    gain: float
     template: NormalizedTemplate | None
     kernel_ft: Array | None
 
@@ -135,10 +138,12 @@ class Search:
         """Find the candidates of a batch (n, rows, columns)."""
         xp = namespace(patterns)
         binned = bin_patterns(patterns, self.factor)
+        if self.gain != 1:
+            binned = binned * xp.float32(1 / self.gain)
         if self.template is not None:
             images, strength = normalized_correlation(binned, self.template)
             index = local_maxima(images, self.min_score, self.edge)
-            brightness = 2 * strength[tuple(index)]
+            brightness = strength[tuple(index)] / noise_level(strength)[index[0]]
             index = index[:, brightness > self.min_significance]
             brightness = brightness[brightness > self.min_significance]
             score = images[tuple(index)]
@@ -213,11 +218,19 @@ def make_search(recipe: SearchRecipe, shape: tuple[int, int], mask: Array) -> Se
         edge=int(np.floor(boundary / factor)),
         method=recipe.method,
         subpixel=recipe.subpixel,
-        min_score=recipe.min_score,
+        min_score=_least_score(recipe, factor),
         min_significance=recipe.min_significance,
+        gain=recipe.gain,
         template=template,
         kernel_ft=kernel_ft,
     )
+
+
+def _least_score(recipe: SearchRecipe, factor: int) -> float:
+    """Least likeness: as told, but beyond 2.5 σ of that of noise (Fisher's z)."""
+    pixels = np.pi * (WINDOW * recipe.radius / factor) ** 2
+    chance = np.tanh(2.5 / np.sqrt(max(pixels - 3, 1.0)))
+    return max(recipe.min_score, float(chance))
 
 
 def _middle(shape: tuple[int, int]) -> tuple[float, float]:
