@@ -142,6 +142,8 @@ class DiskFits:
         float64 (m,): variance of the fitted filling relative to its mean.
     moved : array
         float64 (m,): distance from the start, px.
+    step : array
+        float32 (m,): the last step, px; where it is long the fit did not converge.
     """
 
     position: Array
@@ -150,6 +152,7 @@ class DiskFits:
     background: Array
     filling: Array
     moved: Array
+    step: Array
 
 
 def pad_mask(mask: Array, half: int) -> Array:
@@ -267,6 +270,7 @@ class _State:
     filling: Array
     background: Array
     covariance: Array
+    step: Array
 
 
 def _windows(
@@ -322,6 +326,7 @@ def _start(counts: Array, kept: Array, offset: Array, model: DiskModel) -> _Stat
         filling,
         background.astype(xp.float32),
         xp.zeros((len(counts), 3)),
+        xp.zeros(len(counts), xp.float32),
     )
 
 
@@ -355,13 +360,15 @@ def _step(counts: Array, kept: Array, state: _State, model: DiskModel) -> _State
     system = _normal_equations(weight, T, slope_y, slope_x, rest, model)
     _add_priors(system, state.filling, mean, model)
     solution, covariance = _solve(system)
+    step = xp.clip(solution[-2:].T, -0.5, 0.5)
     filled = state.filling + solution[:-3].T
     filled[:, 0] = xp.maximum(filled[:, 0], 1e-3)
     return _State(
-        xp.clip(state.offset + xp.clip(solution[-2:].T, -0.5, 0.5), -1.5, 1.5),
+        xp.clip(state.offset + step, -1.5, 1.5),
         filled,
         xp.maximum(state.background + solution[-3], 0),
         covariance,
+        xp.hypot(step[:, 0], step[:, 1]),
     )
 
 
@@ -515,4 +522,5 @@ def _result(
         background=state.background.astype(xp.float64) * gain,
         filling=(relative**2).sum(1).astype(xp.float64),
         moved=xp.hypot(*(position - start).T),
+        step=state.step,
     )

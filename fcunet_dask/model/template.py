@@ -33,6 +33,8 @@ Subpixel = Literal["none", "parabola", "dft", "fit"]
 
 _BATCH_BYTES = 2**21
 _MOST_PREPARED = 8
+_CONVERGED = 0.25
+"""Longest last step of a fit, px."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -101,10 +103,11 @@ class TemplateMatching:
         parts = [getattr(self, f.name) for f in fields(self) if f.init]
         digest = hashlib.sha256()
         for part in parts:
-            raw = (
-                part.tobytes() if isinstance(part, np.ndarray) else repr(part).encode()
-            )
-            digest.update(raw + b"|")
+            if isinstance(part, np.ndarray):
+                digest.update(f"{part.dtype}{part.shape}".encode() + part.tobytes())
+            else:
+                digest.update(repr(part).encode())
+            digest.update(b"|")
         object.__setattr__(self, "token", digest.hexdigest())
 
     def __dask_tokenize__(self) -> str:
@@ -176,7 +179,7 @@ class TemplateMatching:
         )
         noise = fits.covariance[:, 0] + fits.covariance[:, 2]
         good = (fits.moved < max(1.5, 0.5 * self.radius)) & (noise < self.radius**2)
-        good &= fits.intensity > 2 * self.gain
+        good &= (fits.intensity > 2 * self.gain) & (fits.step < _CONVERGED)
         return Candidates(
             image=found.image[good],
             position=fits.position[good],
@@ -240,11 +243,12 @@ def _prepare(
 ) -> _Prepared:
     xp = namespace(patterns)
     key = (detector.token, shape, xp.__name__)
-    if key not in _PREPARED:
-        _PREPARED[key] = _make_prepared(detector, shape, patterns)
+    prepared = _PREPARED.get(key)
+    if prepared is None:
+        prepared = _PREPARED[key] = _make_prepared(detector, shape, patterns)
         while len(_PREPARED) > _MOST_PREPARED:
             _PREPARED.popitem(last=False)
-    return _PREPARED[key]
+    return prepared
 
 
 def _make_prepared(
