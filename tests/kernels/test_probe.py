@@ -1,0 +1,169 @@
+"""The probe is measured: its place, size, edge and what its disks have in common."""
+
+import numpy as np
+import pytest
+from fcunet_dask.kernels.aperture import disk_image
+from fcunet_dask.kernels.probe import (
+    DiskStatistics,
+    counts_per_electron,
+    fit_statistics,
+    measure_disk,
+    search_radius,
+)
+from hypothesis import given
+from tests.strategies import quick, seeds
+
+
+def lattice_patterns(rng, radius, shape, n=4, electrons=4e4, background=0.1):
+    """Round disks on a lattice three radii wide, and where they are."""
+    index, position, patterns = [], [], []
+    axis = np.arange(-8, 9)
+    hk = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
+    for i in range(n):
+        at = np.array(shape) / 2 + rng.uniform(-0.5, 0.5, 2)
+        at = at + hk @ np.array([[0.8, 3.2], [3.2, -0.8]]) * radius
+        margin = 1.5 * radius + 2
+        at = at[((at > margin) & (at < np.array(shape) - margin)).all(axis=1)]
+        image = sum(disk_image(shape, tuple(c), radius, 0.5) for c in at)
+        mean = electrons / len(at) / (np.pi * radius**2) * image + background
+        patterns.append(rng.poisson(mean))
+        index += [i] * len(at)
+        position += at.tolist()
+    return np.array(patterns), np.array(index), np.array(position)
+
+
+@quick
+@given(seeds)
+def test_a_disk_is_measured_to_its_error_bars(seed):
+    rng = np.random.default_rng(seed)
+    centre = tuple(rng.uniform((20, 24), (44, 56)))
+    radius, edge = rng.uniform(3, 14), rng.uniform(0.4, 1.2)
+    image = rng.poisson(1e4 * disk_image((64, 80), centre, radius, edge) + 20)
+    found = measure_disk(image)
+    assert found.center == pytest.approx(centre, abs=0.01)
+    assert found.radius == pytest.approx(radius, abs=0.02)
+    assert found.edge == pytest.approx(edge, abs=0.05)
+    assert abs(found.radius - radius) < 6 * found.radius_std + 1e-3
+    assert found.likeness > 0.99
+
+
+def test_a_large_disk_and_a_sharp_spot():
+    large = measure_disk(1e3 * disk_image((512, 480), (250.3, 244.7), 60.0, 0.6))
+    assert large.radius == pytest.approx(60, abs=0.02)
+    spot = measure_disk(1e5 * disk_image((64, 64), (30.3, 31.6), 1.8, 0.5))
+    assert spot.center == pytest.approx((30.3, 31.6), abs=0.02)
+    assert spot.radius == pytest.approx(1.8, abs=0.1)
+
+
+def test_hot_pixels_and_a_beam_stop_do_not_count():
+    rng = np.random.default_rng(1)
+    image = rng.poisson(500 * disk_image((64, 72), (30.4, 35.8), 8.0, 0.5)).astype(
+        float
+    )
+    image[5, 60] = 1e7
+    image[20, 20] = np.nan
+    mask = np.ones(image.shape, bool)
+    mask[32:36, :30] = False
+    image[~mask] = 0
+    found = measure_disk(image, mask)
+    assert found.center == pytest.approx((30.4, 35.8), abs=0.05)
+    assert found.radius == pytest.approx(8, abs=0.05)
+
+
+def test_a_bullseye_is_not_like_a_plain_disk():
+    y, x = np.indices((80, 80))
+    r = np.hypot(y - 40.2, x - 39.7)
+    rings = (0.5 + 0.5 * np.cos(2 * np.pi * r / 5)) * disk_image(
+        (80, 80), (40.2, 39.7), 14.0, 0.6
+    )
+    found = measure_disk(1e4 * rings)
+    assert found.likeness < 0.97
+    assert found.center == pytest.approx((40.2, 39.7), abs=0.1)
+
+
+@pytest.mark.parametrize("image", [np.zeros((32, 32)), np.full((32, 32), np.nan)])
+def test_no_counts_are_no_disk(image):
+    assert np.isnan(measure_disk(image).radius)
+
+
+@pytest.mark.parametrize(
+    ("radius", "shape"),
+    [
+        (1.8, (64, 72)),
+        (3.0, (96, 80)),
+        (5.0, (128, 128)),
+        (8.0, (128, 160)),
+        (21.0, (256, 256)),
+    ],
+)
+def test_the_radius_of_the_disks_of_a_scan(radius, shape):
+    patterns, _, _ = lattice_patterns(np.random.default_rng(2), radius, shape)
+    found = search_radius(patterns, np.ones(shape, bool))
+    assert found == pytest.approx(radius, abs=max(0.12 * radius, 0.4))
+
+
+def test_the_radius_in_the_presence_of_bad_pixels():
+    patterns, _, _ = lattice_patterns(np.random.default_rng(3), 4.0, (96, 96))
+    patterns = patterns.astype(float)
+    mask = np.ones((96, 96), bool)
+    mask[10, 20] = mask[50, 50] = False
+    patterns[:, 10, 20] = np.nan
+    patterns[:, 50, 50] = 6e4
+    assert search_radius(patterns, mask) == pytest.approx(4, rel=0.12)
+
+
+def test_noise_has_no_radius():
+    rng = np.random.default_rng(4)
+    for mean in (0.0, 0.3, 20.0):
+        patterns = rng.poisson(mean, (9, 96, 96))
+        assert np.isnan(search_radius(patterns, np.ones((96, 96), bool)))
+
+
+def test_radius_and_edge_are_refined_on_the_disks():
+    rng = np.random.default_rng(5)
+    patterns, index, position = lattice_patterns(rng, 5.0, (128, 128))
+    start = DiskStatistics(5.4, 0.8, np.nan, np.nan, 0.3, 1.0)
+    found = fit_statistics(patterns, np.ones((128, 128), bool), index, position, start)
+    assert found.radius == pytest.approx(5.0, abs=0.03)
+    assert found.edge == pytest.approx(0.5, abs=0.1)
+    assert abs(found.radius - 5) < 5 * found.radius_std
+    assert found.structure < 0.1
+
+
+def test_structure_is_the_spread_of_the_fillings():
+    rng = np.random.default_rng(6)
+    patterns, index, position = lattice_patterns(rng, 6.0, (128, 128), 6, 4e5, 0.0)
+    y, x = np.indices((128, 128))
+    scaled = patterns.astype(float)
+    for i, (cy, cx) in zip(index, position, strict=True):
+        here = np.hypot(y - cy, x - cx) < 8
+        angle = rng.uniform(0, 2 * np.pi)
+        along = (np.cos(angle) * (y - cy) + np.sin(angle) * (x - cx)) / 6.0
+        scaled[i][here] *= 1 + 0.6 * along[here]  # rms 0.3 over the disk
+    start = DiskStatistics(6.0, 0.5, np.nan, np.nan, 0.3, 1.0)
+    mask = np.ones((128, 128), bool)
+    found = fit_statistics(scaled, mask, index, position, start, fit_shape=False)
+    assert found.structure == pytest.approx(0.3, rel=0.25)
+    assert found.radius == 6.0
+
+
+@pytest.mark.parametrize("gain", [1.0, 7.3, 150.0])
+@pytest.mark.parametrize("electrons", [2e3, 4e4, 1e6])
+def test_counts_of_an_electron(gain, electrons):
+    rng = np.random.default_rng(7)
+    patterns, _, _ = lattice_patterns(rng, 5.0, (128, 128), 9, electrons, 0.1)
+    counts = patterns * gain
+    mask = np.ones((128, 128), bool)
+    assert counts_per_electron(counts, mask) == pytest.approx(gain, rel=0.15)
+
+
+def test_the_gain_under_readout_noise():
+    rng = np.random.default_rng(8)
+    patterns, _, _ = lattice_patterns(rng, 5.0, (128, 128), 9, 1e5, 0.5)
+    counts = (150 * patterns + rng.normal(0, 12, patterns.shape)).astype(np.float32)
+    mask = np.ones((128, 128), bool)
+    assert counts_per_electron(counts, mask) == pytest.approx(150, rel=0.2)
+
+
+def test_nothing_to_measure_the_gain_on_is_one():
+    assert counts_per_electron(np.zeros((2, 32, 32)), np.ones((32, 32), bool)) == 1

@@ -1,0 +1,46 @@
+"""Detectors by name."""
+
+import numpy as np
+import pytest
+from fcunet_dask import load_detector
+from fcunet_dask.errors import ModelError
+from fcunet_dask.model import DiskDetector, Peaks, TemplateMatching
+
+
+def test_a_probe_sets_all_that_follows_from_it(probe):
+    detector = load_detector("template", probe, max_peaks=9)
+    assert isinstance(detector, TemplateMatching)
+    assert detector.radius == probe.attrs["radius"]
+    assert detector.gain == probe.attrs["gain"]
+    assert detector.max_peaks == 9
+    assert detector.image is None
+
+
+def test_options_win_over_the_probe(probe):
+    assert load_detector("template", probe, radius=3.0).radius == 3.0
+
+
+def test_masks_and_patterned_probes_travel_along(probe):
+    changed = probe.assign(mask=probe["mask"].copy())
+    changed["mask"][3, 4] = False
+    changed.attrs["patterned"] = 1
+    detector = load_detector("template", changed)
+    assert not detector.mask[3, 4]
+    assert detector.image.shape == probe["probe"].shape
+    assert detector.center == tuple(probe.attrs["center"])
+
+
+def test_an_unknown_name_is_refused_with_those_there_are():
+    with pytest.raises(ModelError, match=r"'magic'.*template"):
+        load_detector("magic")
+
+
+def test_any_class_with_two_members_is_a_detector():
+    class Echo:
+        max_peaks = 2
+
+        def __call__(self, patterns):
+            return Peaks.empty(len(patterns), 2)
+
+    assert isinstance(Echo(), DiskDetector)
+    assert np.isnan(Echo()(np.zeros((3, 4, 4))).position).all()
