@@ -17,7 +17,8 @@ class Scan:
     """Patterns (rows, columns, q_y, q_x) with a vacuum probe and the truth.
 
     Vectors are (y, x), px; strain is xx, yy, xy; the first quarter of the columns is
-    unstrained.
+    unstrained. Electrons of a disk and of a background pixel under it are (rows, columns,
+    disks), where they are known.
     """
 
     name: str
@@ -29,6 +30,8 @@ class Scan:
     reference: Any
     indices: Any
     strain: Any
+    electrons: Any = None
+    background: Any = None
 
     @property
     def unstrained(self):
@@ -90,7 +93,7 @@ def square_lattice(length, angle=17.0):
     return np.array([s, c]), np.array([c, -s])
 
 
-def independent(size, structure, shape=(16, 32), dose=2e4, seed=0):
+def independent(size, structure, shape=(16, 32), dose=2e4, seed=0, background=None):
     """Scan of the generator below; same sizes, doses and contrasts."""
     rng = np.random.default_rng(seed)
     kind = SIZES[size]
@@ -102,11 +105,14 @@ def independent(size, structure, shape=(16, 32), dose=2e4, seed=0):
     origin = centre + np.stack([1.5 * y, -1.0 * x], -1)
     indices = _visible(reference, centre, kind)
     at = origin[:, :, None] + indices @ vectors
-    background = 0.05 if structure else 0.0
+    if background is None:
+        background = 0.05 if structure else 0.0
     electrons = _electrons(indices, reference, shape, rng) * dose * (1 - background)
     patterns = np.empty((*shape, *kind["detector"]), np.uint16)
+    under = np.empty(electrons.shape)
     for where in np.ndindex(shape):
         mean = _glow(kind["detector"], origin[where], background * dose)
+        under[where] = mean[tuple(np.rint(at[where]).astype(int).T)]
         for number, (place, amount) in enumerate(
             zip(at[where], electrons[where], strict=True)
         ):
@@ -125,7 +131,14 @@ def independent(size, structure, shape=(16, 32), dose=2e4, seed=0):
         reference=reference.ravel(),
         indices=indices,
         strain=strain,
+        electrons=electrons,
+        background=under,
     )
+
+
+def edge_profile(r, radius):
+    """Transmission of `independent`'s disks at distance `r` from the centre, px."""
+    return 1 / (1 + np.exp(np.clip(4 * (r - radius), -60, 60)))
 
 
 def _field(shape):
@@ -188,7 +201,7 @@ def _draw(mean, place, electrons, radius, contrast, rng):
     high = np.minimum(corner + 2 * half + 1, mean.shape)
     y = np.arange(low[0], high[0])[:, None] - place[0]
     x = np.arange(low[1], high[1]) - place[1]
-    disk = 1 / (1 + np.exp(np.clip(4 * (np.hypot(y, x) - radius), -60, 60)))
+    disk = edge_profile(np.hypot(y, x), radius)
     if contrast:
         slope = 0.5 * rng.standard_normal(2)
         angle, phase = rng.uniform(0, 2 * np.pi, 2)
