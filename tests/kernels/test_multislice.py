@@ -179,6 +179,13 @@ def test_a_thin_weak_crystal_scatters_kinematically():
     np.testing.assert_allclose(found, expected, atol=0.01 * expected.max())
 
 
+def test_layers_move_between_memories():
+    layers = layer_atoms([random_specimen()], GRID, 5)
+    moved = layers.to(np)
+    assert (moved.specimens, moved.slices) == (1, 5)
+    np.testing.assert_array_equal(moved.atoms, layers.atoms)
+
+
 def test_band_limit_is_two_thirds():
     step = propagator(GRID)
     limit = GRID.half / GRID.box

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,11 +17,14 @@ from fcunet_dask.errors import (
     SimulationError,
     StoreError,
 )
+from fcunet_dask.simulate.crystals import load_crystals
 from fcunet_dask.simulate.draw import draw_block, draw_rotation, library_crystals
+from fcunet_dask.simulate.factors import factor_coefficients
 from fcunet_dask.simulate.library import make_library, open_library, read_recipe
 from fcunet_dask.simulate.patterns import array_module, decode, encode, simulate_block
 from fcunet_dask.simulate.recipe import SHIPPED, LibraryRecipe, load_recipe
 from fcunet_dask.simulate.split import split_crystals
+from fcunet_dask.simulate.threads import one_thread
 
 SMALL = LibraryRecipe(
     seed=5,
@@ -250,6 +254,73 @@ def test_a_missing_gpu_is_said():
             array_module("cupy")
         except MissingDependencyError as error:
             assert "engine='numpy'" in str(error)  # noqa: PT017 - a GPU may be there
+
+
+CIF = """data_copper
+_cell_length_a 3.615
+_cell_length_b 3.615
+_cell_length_c 3.615
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 90
+_symmetry_space_group_name_H-M 'F m -3 m'
+loop_
+_atom_site_label
+_atom_site_type_symbol
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+Cu1 Cu 0 0 0
+"""
+
+
+def test_users_crystals_make_a_library_of_their_own(tmp_path):
+    path = tmp_path / "copper.cif"
+    path.write_text(CIF)
+    own = replace(SMALL, cifs=(str(path),), only_cifs=True, split="all")
+    out = make_library(own, tmp_path / "own.zarr", patterns=PER_BLOCK)
+    data = open_library(out)
+    assert data.attrs["provenance"]["crystals"] == ["cif:copper.cif"]
+    hkl = data["truth"].to_numpy()[0, 0, 1:, :3]
+    parity = np.mod(hkl[np.isfinite(hkl[:, 0])], 2).sum(-1)
+    strong = data["truth"].to_numpy()[0, 0, 1:, 5] > 1e-3
+    assert set(parity[strong[: len(parity)]]) <= {0, 3}  # all even or all odd: fcc
+    # a file that changed is another library
+    path.write_text(CIF.replace("3.615", "3.7"))
+    library_crystals.cache_clear()
+    with pytest.raises(StoreError, match="cifs"):
+        make_library(own, out, patterns=PER_BLOCK)
+    wrong = {"train": "test", "validation": "train", "test": "train"}
+    (place,) = split_crystals(library_crystals(own))
+    with pytest.raises(SimulationError, match="no crystal of the split"):
+        library_crystals(replace(own, split=wrong[place]))
+
+
+def test_extras_that_are_missing_are_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gemmi", None)
+    with pytest.raises(MissingDependencyError, match="simulate"):
+        factor_coefficients.__wrapped__(14)
+    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
+    with pytest.raises(MissingDependencyError, match="simulate"):
+        one_thread()
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(MissingDependencyError, match="simulate"):
+        load_crystals.__wrapped__()
+
+
+def test_an_error_on_a_worker_reaches_the_caller(tmp_path, monkeypatch):
+    def fails(*_args):
+        msg = "the block is cursed"
+        raise SimulationError(msg)
+
+    monkeypatch.setattr("fcunet_dask.simulate.library.draw_block", fails)
+    with (
+        Client(
+            n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+        ) as client,
+        pytest.raises(SimulationError, match="cursed"),
+    ):
+        make_library(SMALL, tmp_path / "x.zarr", patterns=58, client=client)
 
 
 def test_shipped_recipes_can_be_drawn():

@@ -8,7 +8,11 @@ from fcunet_dask.kernels.illumination import Probe
 from fcunet_dask.kernels.multislice import Grid
 from fcunet_dask.simulate.evaluation import SETS, diamond, multilayer_scan, zone_110
 from fcunet_dask.simulate.fields import Multilayer, Uniform, Waves, unstrained_place
-from fcunet_dask.simulate.scans import ScanRecipe, simulate_dynamical_scan
+from fcunet_dask.simulate.scans import (
+    ScanRecipe,
+    scan_specimen,
+    simulate_dynamical_scan,
+)
 
 FIELDS = [
     Uniform(xx=0.01, yy=-0.02, xy=0.004, rotation=0.02),
@@ -116,6 +120,20 @@ def test_strained_scan_differs_from_unstrained_as_the_lattice_does():
     )
     assert scan["true_strain_xx"].to_numpy()[0, 0] < 1e-6
     assert scan["true_strain_xx"].to_numpy()[0, -1] > 0.0299
+
+
+def test_an_alloy_shares_its_sites():
+    field = Multilayer(start=-200.0, period=400.0, periods=1, width=1.0)
+    recipe = thin(field=field, partner=32, thickness=(2.0, 2.0))
+    specimen = scan_specimen(recipe, np.array([-100.0, 0.0]), 10)
+    total = specimen.weights.sum()
+    germanium = specimen.weights[specimen.element == 1].sum()
+    # the layer from −200 Å is Si₀.₅Ge₀.₅
+    assert germanium / total == pytest.approx(0.5, abs=1e-6)
+    pure = scan_specimen(thin(thickness=(2.0, 2.0)), np.array([-100.0, 0.0]), 10)
+    assert total == pytest.approx(pure.weights.sum() / 1.01, rel=0.03)
+    assert len(specimen.coordinates) == 2 * specimen.weights.sum()
+    assert len(pure.factors) == 1
 
 
 def test_each_column_of_a_wedge_has_its_own_thickness():
