@@ -1,0 +1,58 @@
+"""What a run may be told."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from fcunet_dask.calibration import Calibration
+from fcunet_dask.errors import ParameterError
+from fcunet_dask.model import DiskDetector
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a run may be told; everything has a default that works.
+
+    Parameters
+    ----------
+    calibration : Calibration, optional
+        In place of the file's.
+    detector : str or DiskDetector
+        ``template`` with the measured probe, or any detector.
+    detector_options : dict
+        Parameters of a named detector.
+    vacuum : str, optional
+        File with patterns without a specimen, for the probe.
+    vacuum_region : (slice, slice), optional
+        Rows and columns of the scan that are vacuum.
+    origin : str
+        Surface of the unscattered beam: ``auto``, ``constant``, ``plane``,
+        ``parabola``.
+    transform : sequence, optional
+        (2, 2), undoes the elliptic distortion (`measure_ellipse`).
+    g1, g2 : (float, float), optional
+        y, x, lattice vectors, in the unit of q; found by default.
+    grains : int
+        Most lattices to look for.
+    reference : (slice, slice), optional
+        Rows and columns that are unstrained; by default the median of all.
+    axes : str or float
+        Of the strain tensor (`compute_strain`).
+    """
+
+    calibration: Calibration | None = None
+    detector: str | DiskDetector = "template"
+    detector_options: dict[str, Any] = field(default_factory=dict)
+    vacuum: str | None = None
+    vacuum_region: tuple[slice, slice] | None = None
+    origin: str = "auto"
+    transform: Any = None
+    g1: tuple[float, float] | None = None
+    g2: tuple[float, float] | None = None
+    grains: int = 1
+    reference: tuple[slice, slice] | None = None
+    axes: str | float = "scan"
+
+    def __post_init__(self) -> None:
+        if (self.g1 is None) != (self.g2 is None):
+            msg = "g1 and g2 are given together or not at all"
+            raise ParameterError(msg)
