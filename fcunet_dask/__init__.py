@@ -11,8 +11,7 @@ from fcunet_dask.io import convert, open_scan, save_scan
 from fcunet_dask.lattice import find_lattice, fit_lattice, reference_lattice
 from fcunet_dask.model import DiskDetector, load_detector
 from fcunet_dask.peaks import bragg_vector_map, find_bragg_vectors
-from fcunet_dask.pipeline import run
-from fcunet_dask.probe import estimate_probe
+from fcunet_dask.pipeline import estimate_probe, run
 from fcunet_dask.simulate import simulate_scan
 from fcunet_dask.strain import compute_strain
 

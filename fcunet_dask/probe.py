@@ -1,5 +1,6 @@
 """The probe: its image, centre, radius and edge, measured or made."""
 
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -27,34 +28,32 @@ _DISKS = 200
 _ROUND = 0.97
 
 
-def estimate_probe(
+def measure_probe(
     scan: xr.Dataset,
+    find_disks: Callable[..., tuple[Array, Array]],
     *,
     vacuum: xr.DataArray | Array | None = None,
     region: tuple[slice, slice] | None = None,
     semiangle: float | None = None,
-    find_disks: Any = None,
 ) -> xr.Dataset:
-    """Measure the probe of a scan; automatic unless told how.
+    """Measure the probe of a scan, from the best there is to measure it with.
 
     In this order: `vacuum`; `region`; a ``probe`` that came with the scan; `semiangle`
-    or that of the calibration; else the disks of the scan themselves, the radius that
-    is most like them. Radius and edge are refined on the scan's own disks, except those
-    of a measured probe.
+    or that of the calibration; else the disks of the scan themselves.
 
     Parameters
     ----------
     scan : xarray.Dataset
         With ``pattern`` (scan_y, scan_x, q_y, q_x), counts; up to 36 patterns are read.
+    find_disks : callable
+        (patterns, mask, radius, gain) → pattern index (m,) and position (m, 2), px, of
+        some disks.
     vacuum : array, optional
         (..., q_y, q_x), counts: patterns without a specimen; summed.
     region : (slice, slice), optional
         Rows and columns of the scan that are vacuum; summed.
     semiangle : float, optional
         Convergence semi-angle, mrad, for a made probe (needs voltage and q_step).
-    find_disks : callable
-        (patterns, mask, radius, gain) → pattern index (m,) and position (m, 2), px, of
-        some disks.
 
     Returns
     -------
@@ -93,12 +92,11 @@ def estimate_probe(
         start = DiskStatistics(radius, 0.5, np.nan, np.nan, 0.3, gain)
     _check_size(start.radius, patterns.shape[1:])
     statistics = start
-    if find_disks is not None:
-        index, position = find_disks(patterns, mask, start.radius, gain)
-        if len(index) >= 3:
-            statistics = fit_statistics(
-                patterns, mask, index, position, start, fit_shape=shape is None
-            )
+    index, position = find_disks(patterns, mask, start.radius, gain)
+    if len(index) >= 3:
+        statistics = fit_statistics(
+            patterns, mask, index, position, start, fit_shape=shape is None
+        )
     return _probe_dataset(scan, image, mask, shape, statistics, origin)
 
 

@@ -29,7 +29,10 @@ def connect_cluster(where: str = "local", **options: Any) -> Any:
     from distributed import Client, LocalCluster  # noqa: PLC0415 - heavy
 
     if where == "local":
-        defaults: dict[str, Any] = {"threads_per_worker": 1, "dashboard_address": None}
+        defaults: dict[str, Any] = {
+            "threads_per_worker": 1,
+            "dashboard_address": "127.0.0.1:0",
+        }
         return Client(LocalCluster(**(defaults | options)))
     if "://" in where:
         return Client(where, **options)

@@ -16,7 +16,7 @@ from fcunet_dask.io import open_scan
 from fcunet_dask.model import DiskDetector, load_detector
 from fcunet_dask.peaks import label_peaks, peak_shapes
 from fcunet_dask.pipeline.settings import Settings
-from fcunet_dask.probe import estimate_probe
+from fcunet_dask.probe import measure_probe
 from fcunet_dask.schema import BRAGG_VARIABLES, PATTERN, Q
 from fcunet_dask.types import Array
 
@@ -38,16 +38,54 @@ def choose_detector(
     if settings.vacuum is not None:
         patterns = open_scan(settings.vacuum)[PATTERN.name]
         vacuum = patterns.sum(("scan_y", "scan_x"), dtype=float)
-    probe = estimate_probe(
-        scan,
-        vacuum=vacuum,
-        region=settings.vacuum_region,
-        find_disks=sample_disks,
-    )
+    probe = estimate_probe(scan, vacuum=vacuum, region=settings.vacuum_region)
     if not isinstance(settings.detector, str):
         return probe, settings.detector
     detector = load_detector(settings.detector, probe, **settings.detector_options)
     return probe, detector
+
+
+def estimate_probe(
+    scan: xr.Dataset,
+    *,
+    vacuum: xr.DataArray | Array | None = None,
+    region: tuple[slice, slice] | None = None,
+    semiangle: float | None = None,
+) -> xr.Dataset:
+    """Measure the probe of a scan; automatic unless told how.
+
+    In this order: `vacuum`; `region`; a ``probe`` that came with the scan; `semiangle`
+    or that of the calibration; else the disks of the scan themselves, the radius that
+    is most like them. Radius and edge are refined on the scan's own disks, except those
+    of a measured probe.
+
+    Parameters
+    ----------
+    scan : xarray.Dataset
+        With ``pattern`` (scan_y, scan_x, q_y, q_x), counts; up to 36 patterns are read.
+    vacuum : array, optional
+        (..., q_y, q_x), counts: patterns without a specimen; summed.
+    region : (slice, slice), optional
+        Rows and columns of the scan that are vacuum; summed.
+    semiangle : float, optional
+        Convergence semi-angle, mrad (needs voltage and q_step).
+
+    Returns
+    -------
+    xarray.Dataset
+        ``probe`` and ``mask`` (q_y, q_x); attributes as of
+        `fcunet_dask.probe.measure_probe`.
+
+    Raises
+    ------
+    ParameterError
+        If the semi-angle is given without voltage and q_step.
+    AnalysisError
+        If no disk is found, or the probe does not fit into the pattern.
+    """
+    return measure_probe(
+        scan, sample_disks, vacuum=vacuum, region=region, semiangle=semiangle
+    )
 
 
 def sample_disks(

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.ndimage import gaussian_filter
 
+from fcunet_dask.plot.figure import NotebookFigure
 from fcunet_dask.types import Array
 
 _PANELS = (
@@ -34,7 +35,7 @@ def strain_maps(strain: xr.Dataset, *, limit: float | None = None) -> Figure:
     matplotlib.figure.Figure
         Positions without a lattice are grey.
     """
-    figure = Figure(figsize=(12, 3.4), layout="constrained")
+    figure = NotebookFigure(figsize=(12, 3.4), layout="constrained")
     axes = figure.subplots(1, 4)
     for ax, panel in zip(axes, _PANELS, strict=True):
         _strain_panel(ax, strain, *panel, limit=_limit(strain, panel[0], limit))
@@ -56,7 +57,7 @@ def summary(results: xr.Dataset) -> Figure:
     -------
     matplotlib.figure.Figure
     """
-    figure = Figure(figsize=(14, 9), layout="constrained")
+    figure = NotebookFigure(figsize=(14, 9), layout="constrained")
     axes = figure.subplots(3, 4)
     for ax, panel in zip(axes[0], _PANELS, strict=True):
         _strain_panel(ax, results, *panel, limit=_limit(results, panel[0], None))

@@ -5,6 +5,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Ellipse
 
+from fcunet_dask.plot.figure import NotebookFigure
 from fcunet_dask.types import Array
 
 
@@ -28,7 +29,7 @@ def pattern(
         √counts; circles are disks, crosses the fitted lattice; the ellipses are three
         standard deviations, ten times enlarged.
     """
-    figure = Figure(figsize=(7, 7), layout="constrained")
+    figure = NotebookFigure(figsize=(7, 7), layout="constrained")
     ax = figure.subplots()
     image = np.asarray(scan["pattern"].isel(scan_y=at[0], scan_x=at[1]), float)
     y, x = (np.asarray(scan[n], float) for n in ("q_y", "q_x"))
