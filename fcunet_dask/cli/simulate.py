@@ -1,20 +1,13 @@
 """``fcunet-dask simulate``: a training library from a recipe."""
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
 
-from fcunet_dask.errors import FcunetError
+from fcunet_dask.cli.screen import console, progress_bars
 
 
 def simulate(
@@ -29,8 +22,8 @@ def simulate(
     cluster: Annotated[
         str,
         typer.Option(
-            help="Where to compute: none (this process), local, cuda, slurm, "
-            "kubernetes, or the address of a scheduler."
+            help="Where to compute: none (this process), local (its cores), or the "
+            "address or scheduler file of a Dask cluster."
         ),
     ] = "local",
     engine: Annotated[
@@ -49,38 +42,31 @@ def simulate(
     """
     from fcunet_dask.simulate.library import make_library  # noqa: PLC0415 - heavy
 
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("patterns"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    try:
-        with _client(cluster) as client, Progress(*columns, console=console) as bar:
-            task = bar.add_task("patterns", total=None)
-            path = make_library(
-                recipe,
-                out,
-                patterns=patterns,
-                client=client,
-                progress=lambda done, total: bar.update(
-                    task, completed=done, total=total
-                ),
-                overwrite=overwrite,
-                engine=engine,
-            )
-    except FcunetError as error:
-        console.print(f"[red]error:[/red] {error}", soft_wrap=True)
-        raise typer.Exit(1) from error
-    console.print(f"{path} is complete")
+    with _client(cluster) as client, progress_bars() as report:
+        path = make_library(
+            recipe,
+            out,
+            patterns=patterns,
+            client=client,
+            progress=lambda done, total: report("patterns", done, total),
+            overwrite=overwrite,
+            engine=engine,
+        )
+    console.print(f"library: {path}", highlight=False)
 
 
-def _client(cluster: str) -> AbstractContextManager[Any]:
-    """Return a client to enter, or nothing for this process alone."""
+@contextmanager
+def _client(cluster: str) -> Iterator[Any]:
+    """Connect to where blocks are simulated; None is this process alone."""
     if cluster == "none":
-        return nullcontext()
-    from fcunet_dask.cluster import connect_cluster  # noqa: PLC0415 - heavy
+        yield None
+        return
+    from fcunet_dask.cluster import connect_cluster  # noqa: PLC0415 - slow to start
 
-    client: AbstractContextManager[Any] = connect_cluster(cluster)
-    return client
+    client = connect_cluster(cluster)
+    try:
+        yield client
+    finally:
+        client.close()
+        if cluster == "local":
+            client.cluster.close()
