@@ -319,6 +319,9 @@ def _expected(
         )
     shape *= (electrons / shape.sum(axis=(1, 2)))[:, None, None]
     mean = _background(recipe, origin)
+    rows, columns = recipe.detector
+    shape *= ((y >= 0) & (y < rows))[:, :, None] & ((x >= 0) & (x < columns))[:, None]
+    y, x = np.clip(y, 0, rows - 1), np.clip(x, 0, columns - 1)
     np.add.at(mean, (y[:, :, None], x[:, None, :]), shape)
     return mean
 
