@@ -2,7 +2,7 @@
 
 import dask
 import pytest
-from fcunet_dask import estimate_probe, load_detector, simulate_scan
+from fcunet_dask import estimate_probe, load_detector, run, simulate_scan
 from threadpoolctl import threadpool_limits
 
 
@@ -37,6 +37,12 @@ def probe(scan):
 @pytest.fixture(scope="session")
 def detector(probe):
     return load_detector("template", probe)
+
+
+@pytest.fixture(scope="session")
+def results(scan, tmp_path_factory):
+    """What `run` makes of the scan, all by itself."""
+    return run(scan.drop_vars("probe"), tmp_path_factory.mktemp("run") / "out")
 
 
 @pytest.fixture

@@ -1,0 +1,123 @@
+"""Functions over the blocks of a scan: one task each, and nothing else."""
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+import xarray as xr
+from fcunet_dask import _blockwise, open_scan, save_scan
+from fcunet_dask._blockwise import commit_patterns, map_patterns, map_positions
+from fcunet_dask.schema import SCAN, Q
+
+WIDTHS = {"total": (), "corner": (2, 3)}
+
+
+def work(block):
+    """Sum and first pixels of every pattern."""
+    return {
+        "total": block.sum(axis=(2, 3), dtype=float),
+        "corner": block[:, :, :2, :3],
+    }
+
+
+def patterns(data):
+    return xr.DataArray(data, dims=(*SCAN, *Q))
+
+
+@pytest.fixture
+def data():
+    return np.random.default_rng(1).integers(0, 99, (5, 7, 4, 6)).astype("u2")
+
+
+@pytest.mark.parametrize("chunks", [None, (5, 7, 4, 6), (2, 3, 4, 6), (2, 7, 2, 3)])
+def test_results_are_those_of_the_whole(chunks, data):
+    lazy = data if chunks is None else da.from_array(data, chunks)
+    found = map_patterns(work, patterns(lazy), WIDTHS)
+    for name, values in work(data).items():
+        assert found[name].dtype == np.float32
+        np.testing.assert_array_equal(found[name].compute(), values)
+
+
+def test_nothing_runs_while_the_graph_is_built(data, never):
+    map_patterns(work, patterns(da.from_array(data, (2, 3, 4, 6))), WIDTHS)
+
+
+def test_a_scan_from_a_store_is_one_task_a_block(tmp_path, scan):
+    save_scan(
+        scan.drop_vars([n for n in scan if n.startswith("true")]),
+        tmp_path / "a.zarr",
+        shard=(4, 4),
+    )
+    stored = open_scan(tmp_path / "a.zarr")
+    found = map_patterns(work, stored["pattern"], WIDTHS)["total"]
+    graph = found.__dask_graph__()
+    names = " ".join(graph.layers)
+    for word in ("rechunk", "overlap", "transpose", "concatenate", "from-array"):
+        assert word not in names
+    (optimized,) = dask.optimize(found)
+    blocks = np.prod(found.numblocks)
+    assert len(optimized.__dask_graph__()) <= blocks + 3
+    np.testing.assert_allclose(
+        found.compute(), scan["pattern"].values.sum(axis=(2, 3)), rtol=1e-6
+    )
+
+
+class Store:
+    """Blocks of 2 × 3 positions in memory; those of the first row are there."""
+
+    def __init__(self, shape):
+        self.shape = shape
+        self.written = {}
+
+    def region(self, block_id):
+        return tuple(
+            slice(i * n, min((i + 1) * n, s))
+            for i, n, s in zip(block_id, (2, 3), self.shape, strict=True)
+        )
+
+    def pending(self):
+        return [(y, x) for y in (1, 2) for x in range(3)]
+
+    def write(self, block_id, values):
+        self.written[block_id] = values["total"]
+
+
+@pytest.mark.parametrize("kind", ["numpy", "dask", "source"])
+def test_only_pending_blocks_are_committed(kind, data, tmp_path):
+    array = patterns(data)
+    if kind == "dask":
+        array = patterns(da.from_array(data, (5, 4, 4, 6)))
+    elif kind == "source":
+        np.save(tmp_path / "a.npy", data)
+        array = open_scan(tmp_path / "a.npy")["pattern"]
+    store = Store(data.shape[:2])
+    done = []
+    with dask.config.set(scheduler="synchronous"):
+        commit_patterns(work, array, store, done.append)
+    assert sorted(store.written) == store.pending()
+    assert done == [6]
+    totals = data.sum(axis=(2, 3))
+    for block_id, values in store.written.items():
+        np.testing.assert_array_equal(values, totals[store.region(block_id)])
+
+
+def test_bands_bound_what_the_scheduler_sees(data, monkeypatch):
+    monkeypatch.setattr(_blockwise, "BAND", 4)
+    store, done = Store(data.shape[:2]), []
+    with dask.config.set(scheduler="synchronous"):
+        commit_patterns(work, patterns(data), store, done.append)
+    assert done == [4, 2]
+    assert len(store.written) == 6
+
+
+def test_map_positions_keeps_positions_apart():
+    first = xr.DataArray(np.arange(12.0).reshape(3, 4), dims=SCAN)
+    second = first.expand_dims(peak=2).transpose(*SCAN, "peak").chunk(scan_y=2)
+
+    def kernel(a, b, factor):
+        return np.stack([a * factor, b.sum(axis=1)], axis=-1)
+
+    found = map_positions(kernel, [first.chunk(scan_y=2), second], 2, factor=3.0)
+    assert found.dims == (*SCAN, "result")
+    np.testing.assert_array_equal(found[..., 0], first * 3)
+    np.testing.assert_array_equal(found[..., 1], first * 2)

@@ -1,0 +1,199 @@
+"""Origin, ellipse and scale are found, and undone with the right sign."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from fcunet_dask import Calibration, apply_calibration, find_lattice, measure_origin
+from fcunet_dask.calibrate import measure_ellipse, measure_rings, with_scale
+from fcunet_dask.errors import AnalysisError, ParameterError
+from fcunet_dask.lattice import given_lattice
+from fcunet_dask.peaks import bragg_vector_map
+from fcunet_dask.schema import BRAGG_VARIABLES, annotate
+
+BASIS = np.array([[0.08, 0.33], [0.33, -0.08]])
+STRETCH = np.array([[1.02, 0.013], [0.013, 0.99]])
+
+
+def bragg_of(origin, basis=BASIS, vacuum=None, rng=None):
+    """Bragg vectors of lattices at `origin` (rows, columns, 2), beam brightest."""
+    axis = np.arange(-2, 3)
+    hk = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
+    hk = hk[np.argsort((hk**2).sum(1), kind="stable")]
+    position = origin[:, :, None] + hk @ basis
+    if rng is not None:
+        position = position + 0.001 * rng.normal(size=position.shape)
+    scan = position.shape[:2]
+    intensity = np.broadcast_to(100.0 / (1 + (hk**2).sum(1)), (*scan, 25)).copy()
+    if vacuum is not None:
+        position[vacuum, 1:] = np.nan
+        intensity[vacuum, 1:] = np.nan
+    covariance = np.full((*scan, 25, 3), [1e-6, 0, 1e-6])
+    values = {
+        "bragg_q": position,
+        "bragg_intensity": intensity,
+        "bragg_score": np.ones_like(intensity),
+        "bragg_covariance": covariance,
+        "pattern_status": np.zeros(scan, np.uint8),
+    }
+    data = {v.name: (v.dims, values[v.name]) for v in BRAGG_VARIABLES}
+    coords = {"component": ["y", "x"], "pair": ["yy", "yx", "xx"]}
+    return annotate(xr.Dataset(data, coords), *BRAGG_VARIABLES)
+
+
+def descan(shape, kind="plane"):
+    y, x = np.indices(shape) / 10
+    bend = 0.3 * x * x if kind == "parabola" else 0
+    return np.stack([0.4 + 0.05 * y + 0.02 * x, -0.7 - 0.09 * x + bend * 0.3], -1)
+
+
+@pytest.mark.parametrize("kind", ["plane", "parabola"])
+@pytest.mark.parametrize("lazy", [False, True])
+def test_the_origin_of_every_position(kind, lazy):
+    rng = np.random.default_rng(1)
+    truth = descan((9, 12), kind)
+    vacuum = np.zeros((9, 12), bool)
+    vacuum[:, 9:] = True
+    bragg = bragg_of(truth, vacuum=vacuum, rng=rng)
+    found = measure_origin(bragg.chunk(scan_y=4) if lazy else bragg)
+    np.testing.assert_allclose(found["origin"], truth, atol=0.003)
+    assert found.attrs["kind"] == kind
+    assert found.attrs["measured"] == 9 * 12
+    assert found["origin"].attrs["units"] == "1/Å"
+
+
+def test_a_mistaken_beam_is_outvoted():
+    rng = np.random.default_rng(2)
+    truth = descan((9, 12))
+    bragg = bragg_of(truth, rng=rng)
+    wrong = rng.random((9, 12)) < 0.25
+    bragg["bragg_intensity"].values[wrong, 1] = 1e4  # another disk is the brightest
+    order = np.argsort(-bragg["bragg_intensity"].values, axis=2, kind="stable")
+    for name in ("bragg_q", "bragg_intensity"):
+        values = bragg[name].values
+        index = order if values.ndim == 3 else order[..., None]
+        bragg[name].values[:] = np.take_along_axis(values, index, axis=2)
+    found = measure_origin(bragg)
+    np.testing.assert_allclose(found["origin"], truth, atol=0.003)
+
+
+def test_a_missing_beam_is_filled_in():
+    truth = descan((9, 12))
+    bragg = bragg_of(truth)
+    bragg["bragg_q"].values[2:5, 3:6] = np.nan
+    bragg["bragg_intensity"].values[2:5, 3:6] = np.nan
+    found = measure_origin(bragg)
+    np.testing.assert_allclose(found["origin"], truth, atol=1e-4)
+    assert found.attrs["measured"] == 9 * 12 - 9
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (2, 2)])
+def test_small_scans_have_an_origin(shape):
+    truth = descan(shape)
+    found = measure_origin(bragg_of(truth))
+    np.testing.assert_allclose(found["origin"], truth, atol=1e-4)
+
+
+def test_no_disk_anywhere_is_an_error():
+    bragg = bragg_of(descan((2, 3)))
+    bragg["bragg_q"].values[:] = np.nan
+    with pytest.raises(AnalysisError, match="no disk in any pattern"):
+        measure_origin(bragg)
+
+
+def test_an_unknown_surface_is_refused():
+    with pytest.raises(ParameterError, match="kind"):
+        measure_origin(bragg_of(descan((2, 3))), kind="bezier")
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_calibrated_vectors_and_their_errors(lazy):
+    bragg = bragg_of(descan((3, 4)))
+    bragg["bragg_covariance"].values[:] = [4e-6, 1e-6, 9e-6]
+    origin = measure_origin(bragg)
+    A = np.array([[1.1, 0.2], [-0.1, 0.9]])
+    source = bragg.chunk(scan_y=2, scan_x=3) if lazy else bragg
+    found = apply_calibration(source, origin=origin, transform=A, q_step_scale=1.5)
+    truth = 1.5 * (bragg["bragg_q"] - origin["origin"]).values @ A.T
+    np.testing.assert_allclose(found["bragg_q"], truth, atol=1e-6)
+    C = np.array([[4e-6, 1e-6], [1e-6, 9e-6]])
+    turned = 2.25 * A @ C @ A.T
+    np.testing.assert_allclose(
+        found["bragg_covariance"][1, 2, 3], turned[[0, 0, 1], [0, 1, 1]], rtol=1e-5
+    )
+    assert found["bragg_q"].dims == bragg["bragg_q"].dims
+    assert found["bragg_q"].attrs["units"] == "1/Å"
+
+
+def test_calibrating_leaves_the_vectors_alone_and_is_lazy(never):
+    bragg = bragg_of(descan((3, 4)))
+    before = bragg.copy(deep=True)
+    origin = xr.Dataset({"origin": (("scan_y", "scan_x", "component"), descan((3, 4)))})
+    apply_calibration(bragg.chunk(scan_y=2), origin=origin, transform=2 * np.eye(2))
+    xr.testing.assert_identical(bragg, before)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"transform": np.ones(3)}, {"transform": np.ones((2, 2))}, {"q_step_scale": 0}],
+)
+def test_calibrations_that_cannot_be_undone_are_refused(wrong):
+    with pytest.raises(ParameterError):
+        apply_calibration(bragg_of(descan((1, 1))), **wrong)
+
+
+def known(basis=BASIS):
+    lengths = np.hypot(*basis.T)
+    cosine = basis[0] @ basis[1] / lengths.prod()
+    return tuple(lengths), float(np.degrees(np.arccos(cosine)))
+
+
+@pytest.mark.parametrize("turn", [0.0, 0.6])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_the_ellipse_of_a_known_lattice_is_undone(turn, swapped):
+    c, s = np.cos(turn), np.sin(turn)
+    true = BASIS[::-1] if swapped else BASIS
+    true = true @ np.array([[c, s], [-s, c]])
+    distorted = true @ (1.03 * STRETCH).T
+    A, scale = measure_ellipse(given_lattice(*distorted), *known(true))
+    restored = scale * distorted @ A.T
+    np.testing.assert_allclose(restored @ restored.T, true @ true.T, atol=1e-9)
+    np.testing.assert_allclose(A, A.T, atol=1e-12)
+    assert np.linalg.det(A) == pytest.approx(1)
+    np.testing.assert_allclose(scale * A, np.linalg.inv(1.03 * STRETCH), atol=1e-9)
+
+
+def test_the_ellipse_of_a_scan_is_undone():
+    origin = np.zeros((4, 5, 2))
+    bragg = bragg_of(origin, BASIS @ STRETCH.T)
+    histogram = bragg_vector_map(bragg, step=0.005, extent=1.2)
+    basis = find_lattice(histogram, radius=0.08)
+    A, scale = measure_ellipse(basis, *known())
+    fixed = apply_calibration(bragg, transform=A, q_step_scale=scale)
+    lengths = np.hypot(*np.moveaxis(fixed["bragg_q"].values[0, 0], -1, 0))
+    np.testing.assert_allclose(lengths[1:5], np.hypot(*BASIS[0]), rtol=0.003)
+
+
+def test_an_impossible_crystal_is_refused():
+    for lengths, angle in (((0, 1), 90), ((1, 1), 0), ((1, 1), 180)):
+        with pytest.raises(ParameterError):
+            measure_ellipse(given_lattice(*BASIS), lengths, angle)
+
+
+def test_rings_of_a_powder():
+    spacings = [0.24, 0.39, 0.45]
+    step = 0.01
+    axis = (np.arange(161) - 80) * step
+    q = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1) @ np.linalg.inv(STRETCH).T
+    r = np.hypot(q[..., 0], q[..., 1])
+    image = sum(np.exp(-(((r - d) / 0.015) ** 2) / 2) for d in spacings)
+    rings = xr.DataArray(image, dims=("q_y", "q_x"), coords={"q_y": axis, "q_x": axis})
+    A, scale, residual = measure_rings(rings, spacings[::-1])
+    np.testing.assert_allclose(scale * A @ STRETCH, np.eye(2), atol=0.006)
+    assert residual < 0.01
+    with pytest.raises(AnalysisError, match="no rings"):
+        measure_rings(rings * 0, spacings)
+
+
+def test_a_corrected_scale_is_in_the_calibration():
+    c = Calibration(q_step=0.02, voltage=200)
+    assert with_scale(c, 1.05) == Calibration(q_step=0.021, voltage=200)

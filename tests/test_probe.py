@@ -1,0 +1,158 @@
+"""The probe of a scan, from wherever it can be had."""
+
+import numpy as np
+import pytest
+from fcunet_dask import Calibration, estimate_probe, open_scan, save_scan, simulate_scan
+from fcunet_dask.errors import AnalysisError, ParameterError
+
+SMALL = {
+    "scan": (3, 8),
+    "detector": (80, 96),
+    "radius": 4.2,
+    "g1": (4.0, 15.0),
+    "g2": (15.0, -4.0),
+    "blocks": None,
+}
+
+
+@pytest.fixture(scope="module")
+def vacuum_right():
+    """Three columns of vacuum on the right, whose beam is brighter."""
+    return simulate_scan(
+        **SMALL, vacuum_columns=3, structure=0.0, descan=(0, 0), background=0.0
+    ).drop_vars("probe")
+
+
+def test_names_dims_and_attributes(scan):
+    probe = estimate_probe(scan)
+    assert probe["probe"].dims == ("q_y", "q_x")
+    assert probe["mask"].dtype == bool
+    assert probe["mask"].all()
+    assert set(probe.attrs) >= {
+        "radius",
+        "edge",
+        "center",
+        "structure",
+        "gain",
+        "origin",
+    }
+    np.testing.assert_array_equal(probe["q_y"], scan["q_y"])
+
+
+def test_a_probe_in_the_file_is_measured(scan):
+    probe = estimate_probe(scan)
+    assert probe.attrs["origin"] == "file"
+    assert probe.attrs["radius"] == pytest.approx(4.2, abs=0.02)
+    assert probe.attrs["edge"] == pytest.approx(0.5, abs=0.03)
+    centre = (96 / 2 - 0.37, 112 / 2 + 0.21)
+    assert probe.attrs["center"] == pytest.approx(centre, abs=0.02)
+    assert not probe.attrs["patterned"]
+
+
+def test_a_region_of_vacuum(vacuum_right):
+    region = (slice(None), slice(5, 8))
+    probe = estimate_probe(vacuum_right, region=region)
+    truth = vacuum_right["pattern"].values[:, 5:].sum(axis=(0, 1))
+    np.testing.assert_array_equal(probe["probe"], truth)
+    assert probe.attrs["origin"] == "region"
+    assert probe.attrs["radius"] == pytest.approx(4.2, abs=0.05)
+    assert probe.attrs["center"] == pytest.approx(
+        (80 / 2 - 0.37, 96 / 2 + 0.21), abs=0.05
+    )
+
+
+@pytest.mark.parametrize("ndim", [2, 3, 4])
+def test_a_vacuum_scan_of_any_length(ndim, vacuum_right):
+    vacuum = vacuum_right["pattern"].values[:, 5:].astype(float)
+    shaped = {2: vacuum.sum((0, 1)), 3: vacuum.reshape(-1, 80, 96), 4: vacuum}[ndim]
+    probe = estimate_probe(vacuum_right, vacuum=shaped)
+    np.testing.assert_allclose(probe["probe"], vacuum.sum(axis=(0, 1)))
+    assert probe.attrs["origin"] == "vacuum scan"
+
+
+def test_the_disks_of_the_scan_where_nothing_else_is_known(scan):
+    probe = estimate_probe(scan.drop_vars("probe"))
+    assert probe.attrs["origin"] == "disks of the scan"
+    assert probe.attrs["radius"] == pytest.approx(4.2, rel=0.12)
+
+
+def test_a_probe_made_from_the_semiangle(scan):
+    known = scan.drop_vars("probe")
+    known.attrs = {"calibration": Calibration(q_step=0.02, voltage=200).to_dict()}
+    probe = estimate_probe(known, semiangle=2.0)
+    assert probe.attrs["origin"] == "semiangle"
+    assert probe.attrs["radius"] == pytest.approx(4.2, abs=0.05)  # refined on the disks
+    expected = np.pi * (probe.attrs["radius"] ** 2 + probe.attrs["edge"] ** 2)
+    assert float(probe["probe"].sum()) == pytest.approx(expected, rel=1e-3)
+
+
+def test_what_is_given_comes_before_what_is_found(scan):
+    vacuum = np.roll(scan["probe"].values, 5, axis=0)
+    probe = estimate_probe(scan, vacuum=vacuum, region=(slice(1), slice(1)))
+    assert probe.attrs["origin"] == "vacuum scan"
+
+
+def test_hot_pixels_are_masked_and_counted(scan):
+    hot = scan.copy()
+    hot["pattern"] = scan["pattern"].copy()
+    hot["pattern"][:, :, 7, 9] = 60_000
+    probe = estimate_probe(hot)
+    assert np.argwhere(~probe["mask"].values).tolist() == [[7, 9]]
+    assert probe.attrs["bad_pixels"] == 1
+
+
+def test_dead_pixels_that_are_nan_are_masked(scan):
+    broken = scan[["pattern"]].astype("f4")
+    broken["pattern"][:, :, 7, 9] = np.nan
+    broken["pattern"][2, 3, 40, 50] = np.nan
+    probe = estimate_probe(broken)
+    assert np.argwhere(~probe["mask"].values).tolist() == [[7, 9]]
+    assert probe.attrs["radius"] == pytest.approx(4.2, rel=0.12)
+
+
+def test_a_mask_of_the_scan_is_kept(scan):
+    mask = np.ones((96, 112), bool)
+    mask[:, :10] = False
+    probe = estimate_probe(scan.assign(mask=(("q_y", "q_x"), mask)))
+    np.testing.assert_array_equal(probe["mask"], mask)
+
+
+def test_files_are_sampled_like_memory(scan, tmp_path):
+    bare = scan.drop_vars("probe")
+    save_scan(bare, tmp_path / "a.zarr")
+    stored = estimate_probe(open_scan(tmp_path / "a.zarr"))
+    assert stored.attrs["radius"] == estimate_probe(bare).attrs["radius"]
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5), (5, 1)])
+def test_scans_of_one_row_column_or_position(shape):
+    scan = simulate_scan(**{**SMALL, "scan": shape}, dose=1e5).drop_vars("probe")
+    assert estimate_probe(scan).attrs["radius"] == pytest.approx(4.2, rel=0.15)
+
+
+def test_the_gain_of_the_camera(scan):
+    scaled = scan[["pattern"]].assign_attrs(scan.attrs)
+    scaled["pattern"] = scan["pattern"].astype("f4") * 37.0
+    probe = estimate_probe(scaled)
+    assert probe.attrs["gain"] == pytest.approx(37, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"semiangle": 2.0}, ParameterError, "voltage and q_step"),
+        ({"region": (slice(50, 60), slice(0, 3))}, ParameterError, "no position"),
+        ({"vacuum": np.ones((5, 5))}, ParameterError, "shape"),
+        ({"vacuum": np.zeros((96, 112))}, AnalysisError, "no disk in the probe"),
+    ],
+)
+def test_what_cannot_be_measured_is_named(options, error, words, scan):
+    with pytest.raises(error, match=words):
+        estimate_probe(scan.drop_vars("probe"), **options)
+
+
+def test_a_probe_larger_than_the_pattern_is_refused(scan):
+    large = scan.drop_vars("probe")
+    large.attrs = {"calibration": Calibration(q_step=0.001, voltage=200).to_dict()}
+    with pytest.raises(AnalysisError, match="does not fit"):
+        estimate_probe(large, semiangle=5.0)
