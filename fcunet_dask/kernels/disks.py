@@ -8,120 +8,16 @@ dynamical scattering does not pull its centre, while flat disks keep the precisi
 the counting statistics allow. The posterior covariance of c is the error bar.
 """
 
-import functools
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
-import numpy as np
-
-from fcunet_dask.kernels.aperture import (
-    OFFSETS,
-    cell_offsets,
-    image_table,
-    round_table,
-    smooth_modes,
-    window_pixels,
-)
+from fcunet_dask.kernels.aperture import OFFSETS, cell_offsets
 from fcunet_dask.kernels.arrays import namespace
+from fcunet_dask.kernels.disk_equations import add_priors, normal_equations, solve
+from fcunet_dask.kernels.disk_model import DiskModel
 from fcunet_dask.types import Array
-
-FILLING_MODES = 9
-"""Modes of the filling: enough for two fringes across a disk."""
-
 
 _OUTLIER = 25.0
 """Squared misfit of a pixel, in units of its variance, beyond which it counts less."""
-
-
-@dataclass(frozen=True, slots=True)
-class DiskModel:
-    """Everything about the disks of a scan that does not depend on the pattern.
-
-    Attributes
-    ----------
-    y, x : array
-        Pixels of the window, int (n,).
-    half : int
-        Half width of the window, px.
-    table : array
-        float32 (3, OFFSETS², n): T and its slopes.
-    modes : array
-        float32 (k + 1, n): 1 and the modes of the filling.
-    products : array
-        float32 (n, (k + 1)(k + 2) / 2): products of pairs of modes.
-    prior : array
-        float32 (k,): relative variance of each mode's coefficient.
-    area : array
-        float32 (k + 1,): sum of T times each mode, px; the first is the disk's area.
-    """
-
-    y: Array
-    x: Array
-    half: int
-    table: Array
-    modes: Array
-    products: Array
-    prior: Array
-    area: Array
-
-    def on_device_of(self, array: Any) -> "DiskModel":
-        """Return the model with its arrays on the device of `array`."""
-        xp = namespace(array)
-        names = ("y", "x", "table", "modes", "products", "prior", "area")
-        return replace(self, **{n: xp.asarray(getattr(self, n)) for n in names})
-
-
-def disk_model(
-    radius: float,
-    edge: float,
-    *,
-    structure: float,
-    image: Array | None = None,
-    center: tuple[float, float] = (0.0, 0.0),
-    margin: float = 2.5,
-) -> DiskModel:
-    """Build the model of a disk.
-
-    Parameters
-    ----------
-    radius, edge : float
-        Of the aperture and of its edge, px.
-    structure : float
-        Standard deviation of the filling relative to its mean; 0 = flat disks.
-    image, center : numpy.ndarray, (float, float)
-        The probe itself, plateau 1, and its centre, where it is not a round disk.
-    margin : float
-        Background around the disk that is fitted along, px.
-
-    Returns
-    -------
-    DiskModel
-    """
-    half = int(np.ceil(radius + margin))
-    y, x = window_pixels(half)
-    if image is None:
-        table = round_table(radius, edge, half)
-    else:
-        table = image_table(image, center, half)
-    functions, variances = _modes(half, round(2 * radius) / 2)
-    first, second = np.triu_indices(len(functions))
-    products = (functions[first] * functions[second]).T
-    return DiskModel(
-        y=y,
-        x=x,
-        half=half,
-        table=table,
-        modes=functions,
-        products=np.ascontiguousarray(products),
-        prior=(max(structure, 1e-3) ** 2 * variances).astype(np.float32),
-        area=functions @ table[0].mean(axis=0),
-    )
-
-
-@functools.lru_cache(maxsize=32)
-def _modes(half: int, radius: float) -> tuple[Array, Array]:
-    y, x = window_pixels(half)
-    return smooth_modes(y, x, radius, FILLING_MODES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,9 +253,9 @@ def _step(counts: Array, kept: Array, state: _State, model: DiskModel) -> _State
     xp.maximum(filling, (0.02 * mean + 0.02)[:, None], out=filling)
     weight = xp.divide(kept, filling, out=filling)
     _spare_outliers(weight, rest, kept)
-    system = _normal_equations(weight, T, slope_y, slope_x, rest, model)
-    _add_priors(system, state.filling, mean, model)
-    solution, covariance = _solve(system)
+    system = normal_equations(weight, T, slope_y, slope_x, rest, model)
+    add_priors(system, state.filling, mean, model)
+    solution, covariance = solve(system)
     step = xp.clip(solution[-2:].T, -0.5, 0.5)
     filled = state.filling + solution[:-3].T
     filled[:, 0] = xp.maximum(filled[:, 0], 1e-3)
@@ -382,89 +278,6 @@ def _spare_outliers(weight: Array, rest: Array, kept: Array) -> None:
     typical = xp.minimum(misfit, 100).sum(1) / kept[rows].sum(1)
     scale = _OUTLIER * xp.maximum(typical, 1)
     weight[rows] *= xp.minimum(1, scale[:, None] / xp.maximum(misfit, 1e-6))
-
-
-def _normal_equations(
-    weight: Array,
-    T: Array,
-    slope_y: Array,
-    slope_x: Array,
-    rest: Array,
-    model: DiskModel,
-) -> Array:
-    """Fisher matrix and, as its last column, gradient: (p, p + 1, m).
-
-    Unknowns are filling, background and centre, in this order; only the upper triangle
-    is set. All sums over pixels with modes are products with matrices that the disks
-    share, and disks come last, so that `_solve` works on all of them at once.
-    """
-    xp = namespace(weight)
-    k = len(model.modes)
-    system = xp.zeros((k + 3, k + 4, len(weight)), weight.dtype)
-    first, second = np.triu_indices(k)
-    weighted_rest = weight * rest
-    weight_T = weight * T
-    system[first, second] = model.products.T @ (weight_T * T).T
-    system[:k, k] = model.modes @ weight_T.T
-    system[k, k] = weight.sum(1) + 1e-6
-    system[k, k + 3] = weighted_rest.sum(1)
-    rest = weighted_rest * T
-    system[:k, k + 3] = model.modes @ rest.T
-    for i, slope in enumerate((slope_y, slope_x), start=k + 1):
-        system[:k, i] = model.modes @ xp.multiply(weight_T, slope, out=rest).T
-        system[i, k + 3] = _row_sums(weighted_rest, slope)
-        slope_weighted = xp.multiply(weight, slope, out=rest)
-        system[k, i] = slope_weighted.sum(1)
-        system[i, i] = _row_sums(slope_weighted, slope)
-        if i == k + 1:
-            system[i, i + 1] = _row_sums(slope_weighted, slope_x)
-    return system
-
-
-def _row_sums(a: Array, b: Array) -> Array:
-    """Σ over pixels of a b, (m,)."""
-    xp = namespace(a)
-    return xp.matmul(a[:, None, :], b[:, :, None])[:, 0, 0]
-
-
-def _add_priors(system: Array, filling: Array, mean: Array, model: DiskModel) -> None:
-    """Width of the filling's coefficients; and ±2 px for the centre, a weak leash."""
-    xp = namespace(system)
-    k = len(model.modes)
-    precision = 1 / (mean**2 * model.prior[:, None] + 1e-12)
-    diagonal = xp.arange(1, k)
-    system[diagonal, diagonal] += precision
-    system[1:k, -1] -= precision * filling[:, 1:].T
-    system[k + 1, k + 1] += 0.25
-    system[k + 2, k + 2] += 0.25
-
-
-def _solve(system: Array) -> tuple[Array, Array]:
-    """Solve for the step, by elimination without pivots: the matrix is positive.
-
-    Returns
-    -------
-    step : array
-        (p, m).
-    covariance : array
-        (m, 3): yy, yx, xx of the centre, which is eliminated last.
-    """
-    xp = namespace(system)
-    p = len(system)
-    for j in range(p - 2):
-        factor = system[j, j + 1 : p] / system[j, j]
-        for i in range(j + 1, p):
-            system[i, i:] -= factor[i - j - 1] * system[j, i:]
-    yy, yx, xx = system[-2, -3], system[-2, -2], system[-1, -2]
-    determinant = yy * xx - yx * yx
-    covariance = xp.stack([xx, -yx, yy], axis=-1) / determinant[:, None]
-    step = system[:, -1]
-    y, x = step[-2], step[-1]
-    step[-2:] = xp.stack([xx * y - yx * x, yy * x - yx * y]) / determinant
-    for j in range(p - 3, -1, -1):
-        step[j] -= (system[j, j + 1 : p] * step[j + 1 :]).sum(axis=0)
-        step[j] /= system[j, j]
-    return step, covariance.astype(xp.float64)
 
 
 def correlation_covariance(

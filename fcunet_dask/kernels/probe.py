@@ -13,11 +13,9 @@ from fcunet_dask.kernels.correlation import (
     normalized_correlation,
     normalized_template,
 )
+from fcunet_dask.kernels.disk_model import FILLING_MODES, DiskModel, disk_model
 from fcunet_dask.kernels.disks import (
-    FILLING_MODES,
-    DiskModel,
     disk_deviances,
-    disk_model,
     fit_disks,
     pad_mask,
 )

@@ -9,11 +9,10 @@ import numpy as np
 
 from fcunet_dask.errors import ParameterError
 from fcunet_dask.kernels.arrays import namespace, to_host
+from fcunet_dask.kernels.disk_model import DiskModel, disk_model
 from fcunet_dask.kernels.disks import (
     DiskFits,
-    DiskModel,
     correlation_covariance,
-    disk_model,
     fit_disks,
     pad_mask,
 )

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from fcunet_dask.kernels.aperture import disk_image, normalized_aperture
+from fcunet_dask.kernels.disk_model import disk_model
 from fcunet_dask.kernels.disks import (
     correlation_covariance,
     disk_deviances,
-    disk_model,
     fit_disks,
     pad_mask,
 )
