@@ -7,6 +7,7 @@ import typer
 from fcunet_dask.cli.demo import demo
 from fcunet_dask.cli.files import convert, info
 from fcunet_dask.cli.screen import errors
+from fcunet_dask.cli.simulate import simulate
 from fcunet_dask.cli.strain import strain
 from fcunet_dask.cli.view import view
 from fcunet_dask.errors import FcunetError
@@ -17,7 +18,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (strain, view, convert, info, demo):
+for command in (strain, view, convert, info, simulate, demo):
     app.command()(command)
 
 

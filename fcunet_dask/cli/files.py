@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from fcunet_dask.cli.screen import console, progress_bars, workers
+from fcunet_dask.cli.screen import console, progress_bars
 from fcunet_dask.io import convert as convert_scan
 from fcunet_dask.io import open_scan
 
@@ -17,9 +17,6 @@ def convert(
     dataset: Annotated[
         str | None, typer.Option(help="Dataset in an HDF5 file.")
     ] = None,
-    workers_: Annotated[
-        int, typer.Option("--workers", help="Worker processes; 0 = threads.", min=0)
-    ] = 0,
     overwrite: Annotated[bool, typer.Option(help="Delete what is at OUT.")] = False,
 ) -> None:
     """Copy a scan into the native store: sharded, compressed, with checksums.
@@ -27,7 +24,7 @@ def convert(
     In bounded memory; each block is read back and compared. A conversion that was
     interrupted goes on where it stopped.
     """
-    with workers(workers_), progress_bars() as bars:
+    with progress_bars() as bars:
         convert_scan(
             scan,
             out,

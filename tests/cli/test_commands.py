@@ -1,0 +1,113 @@
+"""The commands as a person types them: in a process of their own, on real files."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from fcunet_dask import simulate_scan
+from fcunet_dask.pipeline import open_results
+
+COMMAND = [sys.executable, "-c", "from fcunet_dask.cli import main; main()"]
+
+
+def typed(*words, code=0):
+    done = subprocess.run(
+        [*COMMAND, *map(str, words)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def truth():
+    return simulate_scan(scan=(6, 12), blocks=None, dose=1e5, seed=3)
+
+
+@pytest.fixture(scope="module")
+def file(truth, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("scan") / "scan.h5"
+    with h5py.File(path, "w") as f:
+        f["datacube/data"] = truth.pattern.values
+    return path
+
+
+@pytest.fixture(scope="module")
+def results(file) -> Path:
+    out = file.parent / "strain.zarr"
+    typed("strain", file, out, "--q-step", 0.02, "--reference", ":,0:3")
+    return out
+
+
+def test_strain_recovers_what_was_put_in(results, truth):
+    error = open_results(results).strain_xx.values - truth.true_strain_xx.values
+    assert np.sqrt((error**2).mean()) < 0.001
+
+
+def test_strain_says_what_it_chose_and_draws_it(file, results):
+    said = typed(
+        "strain",
+        file,
+        results,
+        "--q-step",
+        0.02,
+        "--reference",
+        ":,0:3",
+        "--axes",
+        "g1",
+    )
+    for word in ("probe", "origin", "lattice", "reference", "strain_xx"):
+        assert word in said
+    assert results.with_suffix(".png").stat().st_size > 20_000
+
+
+def test_strain_on_worker_processes_is_the_same(file, results, tmp_path):
+    out = tmp_path / "out.zarr"
+    words = ("--q-step", 0.02, "--reference", ":,0:3", "--workers", 1)
+    typed("strain", file, out, *words)
+    first, second = open_results(results), open_results(out)
+    np.testing.assert_array_equal(first.bragg_q.values, second.bragg_q.values)
+
+
+def test_another_calibration_is_another_run(file, results):
+    said = typed("strain", file, results, "--q-step", 0.03, code=1)
+    assert "StoreError" in said
+    assert "overwrite" in said
+
+
+def test_view_draws_a_position(file, results, tmp_path):
+    picture = tmp_path / "pattern.png"
+    typed("view", file, results, "--at", 2, 5, "--out", picture)
+    assert picture.stat().st_size > 10_000
+    said = typed("view", file, results, "--at", 6, 0, code=1)
+    assert "(6, 0) is outside the scan of 6 × 12" in said
+
+
+def test_convert_and_info(file, truth, tmp_path):
+    typed("convert", file, tmp_path / "native.zarr")
+    said = typed("info", tmp_path / "native.zarr")
+    assert "scan_y 6 × scan_x 12 × q_y 128 × q_x 128, uint16" in " ".join(said.split())
+    assert "StoreError" in typed("convert", file, file.parent, code=1)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    said = typed("strain", tmp_path / "no.zarr", tmp_path / "out", code=1)
+    assert "ReaderError" in said
+    assert "no.zarr" in said.replace("\n", "")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (("--reference", "0:8"), "ROWS,COLUMNS"),
+        (("--reference", "a:b,:"), "range"),
+        (("--g1", "1"), "Y,X"),
+        (("--scan-shape", "4"), "ROWS,COLUMNS"),
+    ],
+)
+def test_words_that_make_no_sense_are_explained(file, tmp_path, words, hint):
+    said = typed("strain", file, tmp_path / "out", *words, code=2)
+    assert hint in said.replace("\n", "")
