@@ -196,7 +196,7 @@ def make_block(
 
 
 def open_library(path: str | Path, *, partial: bool = False) -> xr.Dataset:
-    """Open a library, lazily.
+    """Open a library; nothing is read before it is asked for.
 
     Patterns and probes are companded: `fcunet_dask.simulate.patterns.decode` gives
     their intensities.
@@ -234,7 +234,9 @@ def open_library(path: str | Path, *, partial: bool = False) -> xr.Dataset:
     if "truth" not in store.attrs["fcunet_dask"]["arrays"]:
         msg = f"{path} is no library of simulated patterns"
         raise StoreError(msg)
-    data: xr.Dataset = xr.open_zarr(path, zarr_format=3, consolidated=False, chunks={})
+    data: xr.Dataset = xr.open_zarr(
+        path, zarr_format=3, consolidated=False, chunks=None
+    )
     data = data.assign_coords(column=list(COLUMNS), quantity=list(PARAMETERS))
     if missing:
         absent = {block[0] for block in missing}
