@@ -164,13 +164,14 @@ def commit_patterns(
         Called with the number of blocks committed by each band.
     """
     source = source_of(pattern.data)
+    data = None if source is not None else _whole_in_q(pattern.data)
     shared = delayed((function, store, source), pure=False, traverse=False)
     task = delayed(_commit_block, pure=False)
     for band in _bands(store.pending()):
         with config.set({"optimization.fuse.active": False}):
             calls = [
-                task(shared, block_id, _block_data(pattern, store, source, block_id))
-                for block_id in band
+                task(shared, b, None if data is None else data[store.region(b)])
+                for b in band
             ]
             compute(*calls)
         progress(len(band))
@@ -179,18 +180,6 @@ def commit_patterns(
 def _bands(blocks: list[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
     for start in range(0, len(blocks), BAND):
         yield blocks[start : start + BAND]
-
-
-def _block_data(
-    pattern: xr.DataArray,
-    store: Store,
-    source: BlockSource | None,
-    block_id: tuple[int, int],
-) -> Any:
-    """Return the block's patterns, lazily, where the task cannot read them itself."""
-    if source is not None:
-        return None
-    return _whole_in_q(pattern.data)[store.region(block_id)]
 
 
 def _commit_block(

@@ -23,7 +23,11 @@ from fcunet_dask.pipeline.detect import (
 )
 from fcunet_dask.pipeline.results import open_results, write_results
 from fcunet_dask.pipeline.settings import Settings
-from fcunet_dask.schema import PATTERN, SCAN, Q
+from fcunet_dask.schema import PATTERN, SCAN, Q, validate
+
+
+BLOCK = 16
+"""Rows and columns of a block of a scan in memory."""
 
 
 def _silent(stage: str, done: int, total: int) -> None:
@@ -74,8 +78,11 @@ def run(
     settings = Settings(**{**_fields(settings), **changes})
     if not isinstance(scan, xr.Dataset):
         scan = open_scan(scan, calibration=settings.calibration)
-    elif settings.calibration is not None:
+    validate(scan, PATTERN)
+    if settings.calibration is not None:
         scan = _recalibrated(scan, settings.calibration)
+    if scan[PATTERN.name].chunks is None:
+        scan = scan.chunk(dict.fromkeys(SCAN, BLOCK))
     with threadpool_limits(1):
         return _run(scan, Path(out), settings, overwrite=overwrite, progress=progress)
 
