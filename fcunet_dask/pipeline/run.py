@@ -25,7 +25,6 @@ from fcunet_dask.pipeline.results import open_results, write_results
 from fcunet_dask.pipeline.settings import Settings
 from fcunet_dask.schema import PATTERN, SCAN, Q, validate
 
-
 BLOCK = 16
 """Rows and columns of a block of a scan in memory."""
 
