@@ -154,12 +154,13 @@ def normalized_correlation(
 
 
 def noise_level(strength: Array) -> Array:
-    """Noise of the strength of each pattern: ½ for Poisson electrons, or up to 1¼.
+    """Noise of the strength of each pattern: ½ for many Poisson electrons, or up to 1¼.
 
     From the 20th percentile of its magnitude, which Gaussian noise has at 0.2533
     standard deviations: more than ½ where the camera adds noise of its own or spreads
-    electrons over pixels. Where disks leave no empty place it says too much, hence the
-    limit.
+    electrons over pixels, less where hardly any fall between the disks: never less than
+    0.2, so that a few in one place are no disk. Where disks leave no empty place it says
+    too much, hence the upper limit.
 
     Parameters
     ----------
@@ -174,7 +175,7 @@ def noise_level(strength: Array) -> Array:
     xp = namespace(strength)
     sample = xp.abs(strength[:, 1::4, 1::4]).reshape(len(strength), -1)
     rank = sample.shape[1] // 5
-    return xp.clip(xp.partition(sample, rank, axis=1)[:, rank] / 0.2533, 0.5, 1.25)
+    return xp.clip(xp.partition(sample, rank, axis=1)[:, rank] / 0.2533, 0.2, 1.25)
 
 
 def power_correlation(patterns: Array, kernel_ft: Array, power: float) -> Array:

@@ -250,7 +250,7 @@ def _step(counts: Array, kept: Array, state: _State, model: DiskModel) -> _State
     filling *= T
     filling += state.background[:, None]
     rest = counts - filling
-    xp.maximum(filling, (0.02 * mean + 0.02)[:, None], out=filling)
+    xp.maximum(filling, (0.02 * mean + 0.002)[:, None], out=filling)
     weight = xp.divide(kept, filling, out=filling)
     _spare_outliers(weight, rest, kept)
     system = normal_equations(weight, T, slope_y, slope_x, rest, model)

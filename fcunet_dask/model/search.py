@@ -30,8 +30,9 @@ Method = Literal["normalized", "cross", "hybrid", "phase"]
 Kernel = Literal["flat", "trench", "edge"]
 
 POWERS = {"cross": 1.0, "hybrid": 0.8, "phase": 0.0}
-SEARCH_RADIUS = 5.0
-"""Radius, px, to which disks are binned for the search: finer adds cost, not disks."""
+SEARCH_RADIUS = 1.5
+"""Disks of radius r are binned by √(r / this) for the search: coarse pixels hold more
+electrons and cost less, too coarse ones start the fit too far off."""
 WINDOW = 1.35
 """Radius of the window of local normalisation over that of the disk."""
 
@@ -196,7 +197,7 @@ def make_search(recipe: SearchRecipe, shape: tuple[int, int], mask: Array) -> Se
     Search
     """
     exact = recipe.subpixel in ("parabola", "dft", "none")
-    factor = 1 if exact else max(1, int(recipe.radius // SEARCH_RADIUS))
+    factor = 1 if exact else max(1, round(np.sqrt(recipe.radius / SEARCH_RADIUS)))
     boundary = recipe.radius if recipe.edge_boundary is None else recipe.edge_boundary
     small = (shape[0] // factor, shape[1] // factor)
     aperture = _aperture(recipe, small, factor)
@@ -227,9 +228,9 @@ def make_search(recipe: SearchRecipe, shape: tuple[int, int], mask: Array) -> Se
 
 
 def _least_score(recipe: SearchRecipe, factor: int) -> float:
-    """Least likeness: as told, but beyond 2.5 σ of that of noise (Fisher's z)."""
+    """Least likeness: as told, but beyond 2 σ of that of noise (Fisher's z)."""
     pixels = np.pi * (WINDOW * recipe.radius / factor) ** 2
-    chance = np.tanh(2.5 / np.sqrt(max(pixels - 3, 1.0)))
+    chance = np.tanh(2.0 / np.sqrt(max(pixels - 3, 1.0)))
     return max(recipe.min_score, float(chance))
 
 

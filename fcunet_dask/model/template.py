@@ -32,6 +32,8 @@ Subpixel = Literal["none", "parabola", "dft", "fit"]
 
 _BATCH_BYTES = 2**21
 _MOST_PREPARED = 8
+_STEPS = (2, 2)
+"""Of the fit of a disk (`kernels.disks.fit_disks`), from the coarse search's start."""
 _CONVERGED = 0.25
 """Longest last step of a fit, px."""
 
@@ -174,7 +176,7 @@ class TemplateMatching:
         nearest = found.nearest_pixels(patterns.shape)
         offset = found.position - nearest[1:].T
         fits: DiskFits = fit_disks(
-            patterns, prepared.mask, nearest, offset, model, self.gain
+            patterns, prepared.mask, nearest, offset, model, self.gain, _STEPS
         )
         noise = fits.covariance[:, 0] + fits.covariance[:, 2]
         good = (fits.moved < max(1.5, 0.5 * self.radius)) & (noise < self.radius**2)
