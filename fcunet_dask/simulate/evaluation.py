@@ -65,8 +65,8 @@ def multilayer_scan(kind: str = "ideal", **changes: Any) -> ScanRecipe:
     ----------
     kind : str
         ``ideal`` and ``tilted``: Si / Si₀.₅Ge₀.₅ on Si₀.₇₅Ge₀.₂₅, ±1 %, 40.4 nm, the
-        second off its zone axis by 8 and 5 mrad; ``thick``: Si / Si₀.₈₂Ge₀.₁₈ on Si,
-        0 and +1.2 % (tetragonally expanded), 110 nm, 1 and 2 mrad off.
+        second off its zone axis by 5 (y) and 8 (x) mrad; ``thick``: Si / Si₀.₈₂Ge₀.₁₈
+        on Si, 0 and +1.2 % (tetragonally expanded), 110 nm, 1 and 2 mrad off.
     **changes
         Fields of the recipe to change.
 
@@ -91,7 +91,7 @@ def multilayer_scan(kind: str = "ideal", **changes: Any) -> ScanRecipe:
         thickness, tilt = 110.0, (1.0, 2.0)
     else:
         share, layers = 0.25, Multilayer()
-        thickness, tilt = 40.4, (8.0, 5.0) if kind == "tilted" else (0.0, 0.0)
+        thickness, tilt = 40.4, (5.0, 8.0) if kind == "tilted" else (0.0, 0.0)
     lattice = (1 - share) * SILICON + share * GERMANIUM
     values: dict[str, Any] = {
         "crystal": diamond(14, lattice, f"Si/SiGe {kind}"),

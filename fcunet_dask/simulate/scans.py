@@ -54,7 +54,7 @@ class ScanRecipe:
     thickness : (float, float)
         At the first and at the last column, nm: a wedge if they differ.
     tilt : (float, float)
-        Mistilt about y and about x, mrad: moves the Laue centre along +x and +y.
+        Mistilt as (y, x), mrad: moves the Laue centre along +y and +x.
     thermal, absorption : float
         B, Å², and κ.
     dose : float
@@ -81,7 +81,7 @@ class ScanRecipe:
     probe: Probe = field(default_factory=lambda: Probe(semiangle=2.0))
     field: Field = field(default_factory=Uniform)
     partner: int = 0
-    thickness: Vector = (40.0, 40.0)
+    thickness: tuple[float, float] = (40.0, 40.0)
     tilt: Vector = (0.0, 0.0)
     thermal: float = 0.5
     absorption: float = 0.0
@@ -123,13 +123,12 @@ class ScanRecipe:
     @property
     def turn(self) -> Array:
         """Crystal to lab frame with the mistilt."""
-        about_y, about_x = (angle * 1e-3 for angle in self.tilt)
-        c, s = math.cos(about_y), math.sin(about_y)
+        toward_y, toward_x = (angle * 1e-3 for angle in self.tilt)
+        c, s = math.cos(toward_x), math.sin(toward_x)
         first = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
-        c, s = math.cos(about_x), math.sin(about_x)
-        return np.asarray(
-            np.array([[1, 0, 0], [0, c, -s], [0, s, c]]) @ first @ self.rotation
-        )
+        c, s = math.cos(toward_y), math.sin(toward_y)
+        second = np.array([[1, 0, 0], [0, c, s], [0, -s, c]])
+        return np.asarray(second @ first @ self.rotation)
 
     def places(self) -> Array:
         """Positions of the probe, (rows, columns, 2) as (x, y), Å."""
