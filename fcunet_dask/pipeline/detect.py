@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from dask.tokenize import tokenize
 
 from fcunet_dask._blockwise import scan_blocks
 from fcunet_dask._commit import ArraySpec, BlockStore
+from fcunet_dask._source import source_of
 from fcunet_dask.io import open_scan
 from fcunet_dask.model import DiskDetector, load_detector
 from fcunet_dask.peaks import label_peaks, peak_shapes
@@ -137,7 +139,7 @@ def create_store(
         arrays,
         (block[0], block[1]),
         fingerprint={
-            "source": scan.attrs.get("source", {"path": "memory"}),
+            "source": _identity(scan),
             "detector": describe(detector),
             "q": [float(scan[n][i]) for n in Q for i in (0, -1)],
             "version": version("fcunet-dask"),
@@ -147,13 +149,22 @@ def create_store(
     )
 
 
+def _identity(scan: xr.Dataset) -> dict[str, Any]:
+    """Where the patterns are from; a part of a file, or an array, by its content."""
+    source = dict(scan.attrs.get("source", {"path": "memory"}))
+    data = scan[PATTERN.name].data
+    if source_of(data) is None:
+        source["token"] = tokenize(data)
+    return source
+
+
 def describe(detector: DiskDetector) -> dict[str, Any]:
     """Plain parameters of a detector, arrays by their hash."""
     values: dict[str, Any] = {
         "type": type(detector).__name__,
         "token": str(getattr(detector, "token", "")),
     }
-    for name, value in vars(detector).items():
+    for name, value in getattr(detector, "__dict__", {}).items():
         if isinstance(value, int | float | str) and name != "token":
             values[name] = value
     return values
