@@ -8,7 +8,17 @@ import xarray as xr
 
 from fcunet_dask._commit import BlockStore
 from fcunet_dask.errors import AnalysisError, StoreError
-from fcunet_dask.schema import PROBE, SCAN, Q
+from fcunet_dask.schema import (
+    BRAGG_VARIABLES,
+    COMPONENTS,
+    PAIRS,
+    PATTERN_STATUS,
+    PROBE,
+    SCAN,
+    Q,
+    annotate,
+    q_units,
+)
 
 
 def write_results(
@@ -71,8 +81,10 @@ def open_results(out: str | Path) -> xr.Dataset:
         raise StoreError(msg)
     results = xr.open_zarr(out, consolidated=False, chunks={})
     results.attrs["provenance"] = store.summary["provenance"]
-    results = results.assign_coords(component=["y", "x"], pair=["yy", "yx", "xx"])
+    results = results.assign_coords(component=list(COMPONENTS), pair=list(PAIRS))
     if "strain_xx" not in results:
         msg = f"{out} holds no strain: run it again"
         raise AnalysisError(msg)
-    return results
+    status = results[PATTERN_STATUS.name].astype("u1")
+    results[PATTERN_STATUS.name] = status
+    return annotate(results, *BRAGG_VARIABLES, q_units=q_units(results))
