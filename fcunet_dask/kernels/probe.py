@@ -25,8 +25,8 @@ from fcunet_dask.types import Array
 _CHI2_MEDIAN = 0.4549
 """Median of the χ² distribution of one degree of freedom."""
 _AROUND = (slice(None, -2), slice(2, None))
-_STANDS_OUT = 2.5
-"""Least strength of a disk: five times its noise."""
+_STANDS_OUT = 3.0
+"""Least strength of a disk: six times its noise."""
 
 
 @dataclass(frozen=True, slots=True)
