@@ -1,0 +1,218 @@
+"""Bad input is an error that names it, or NaN with its reason; nothing is lost."""
+
+import errno
+
+import numpy as np
+import pytest
+import xarray as xr
+from fcunet_dask import load_detector, run, save_scan, simulate_scan
+from fcunet_dask._commit import BlockStore
+from fcunet_dask.errors import (
+    AnalysisError,
+    ParameterError,
+    ReaderError,
+    SchemaError,
+    StoreError,
+)
+from fcunet_dask.kernels.lattice import LatticeStatus
+from fcunet_dask.model import PatternStatus
+
+SMALL = {
+    "scan": (3, 5),
+    "detector": (96, 112),
+    "radius": 4.2,
+    "g1": (5.2, 17.0),
+    "g2": (17.0, -5.2),
+    "dose": 1e5,
+    "blocks": None,
+}
+
+
+@pytest.fixture(scope="module")
+def small():
+    return simulate_scan(**SMALL)
+
+
+def changed(scan, change, dtype="f4"):
+    """Copy of the patterns of a scan, changed in place by a function."""
+    data = scan["pattern"].values.astype(dtype)
+    change(data)
+    out = scan[["pattern"]].copy()
+    out["pattern"] = (scan["pattern"].dims, data)
+    out.attrs = scan.attrs
+    return out
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(ReaderError, match=r"nothing\.zarr"):
+        run(tmp_path / "nothing.zarr", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_truncated_file(small, tmp_path):
+    np.save(tmp_path / "a.npy", small["pattern"].values)
+    raw = (tmp_path / "a.npy").read_bytes()
+    (tmp_path / "a.npy").write_bytes(raw[: len(raw) // 2])
+    with pytest.raises(ReaderError, match=r"a\.npy"):
+        run(tmp_path / "a.npy", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_was_cut_after_it_was_opened(small, tmp_path):
+    save_scan(small, tmp_path / "a.zarr", shard=(4, 4))
+    chunk = next(
+        p
+        for p in (tmp_path / "a.zarr" / "pattern").rglob("*")
+        if p.is_file() and p.name != "zarr.json"
+    )
+    chunk.write_bytes(chunk.read_bytes()[:100])
+    with pytest.raises(ReaderError, match=r"a\.zarr"):
+        run(tmp_path / "a.zarr", tmp_path / "out")
+
+
+def test_wrong_dims(small, tmp_path):
+    with pytest.raises(SchemaError, match=r"dims.*expected"):
+        run(small[["pattern"]].transpose("scan_x", ...), tmp_path / "out")
+    with pytest.raises(SchemaError, match="dims"):
+        run(small.isel(scan_y=0), tmp_path / "out")
+
+
+def test_wrong_dtype(small, tmp_path):
+    with pytest.raises(SchemaError, match="dtype"):
+        run(small[["pattern"]].astype("c8"), tmp_path / "out")
+
+
+def test_a_scan_without_patterns(tmp_path):
+    with pytest.raises(SchemaError, match="no variable 'pattern'"):
+        run(xr.Dataset({"image": ("x", [1])}), tmp_path / "out")
+
+
+def test_nan_and_negative_counts(small, tmp_path):
+    def spoil(data):
+        data[0, 0, 10, 10] = np.nan
+        data[1, 2, 30:33, 40] = -5
+
+    found = run(changed(small, spoil), tmp_path / "out")
+    status = found["pattern_status"].values
+    assert status[0, 0] == PatternStatus.NOT_FINITE
+    assert status[1, 2] == PatternStatus.NEGATIVE
+    assert (np.delete(status.ravel(), [0, 7]) == 0).all()
+    assert np.isfinite(found["strain_xx"].values).all()
+
+
+def test_an_empty_pattern_and_a_pattern_of_noise(small, tmp_path):
+    rng = np.random.default_rng(1)
+
+    def spoil(data):
+        data[0, 1] = 0
+        data[2, 3] = rng.poisson(3.0, data.shape[2:])
+
+    found = run(changed(small, spoil), tmp_path / "out")
+    status = found["pattern_status"].values
+    assert status[0, 1] == PatternStatus.EMPTY | PatternStatus.NO_DISKS
+    assert status[2, 3] & PatternStatus.NO_DISKS
+    lattice = found["lattice_status"].values
+    assert lattice[0, 1] == LatticeStatus.TOO_FEW_DISKS
+    strain = found["strain_xx"].values
+    assert np.isnan(strain[[0, 2], [1, 3]]).all()
+    assert np.isfinite(strain).sum() == 13
+
+
+def test_a_scan_of_nothing(small, tmp_path):
+    def spoil(data):
+        data[:] = 0
+
+    with pytest.raises(AnalysisError, match=r"no disk.*pass a vacuum probe"):
+        run(changed(small, spoil), tmp_path / "out")
+
+
+def test_nothing_but_noise(small, tmp_path):
+    rng = np.random.default_rng(2)
+
+    def spoil(data):
+        data[:] = rng.poisson(4.0, data.shape)
+
+    with pytest.raises(AnalysisError, match="no disk"):
+        run(changed(small, spoil), tmp_path / "out")
+
+
+def test_nothing_for_the_detector_to_find(small, tmp_path):
+    def spoil(data):
+        data[:] = 0
+
+    empty = changed(small, spoil).assign(probe=small["probe"])
+    with pytest.raises(AnalysisError, match="no disk in any pattern"):
+        run(empty, tmp_path / "out", detector=load_detector(radius=4.2))
+
+
+def test_a_probe_larger_than_the_pattern(small, tmp_path):
+    with pytest.raises(ParameterError, match="does not fit into patterns of 96 × 112"):
+        run(small, tmp_path / "out", detector_options={"radius": 60.0})
+
+
+def test_one_disk_only(tmp_path):
+    vacuum = simulate_scan(**SMALL, vacuum_columns=5)
+    with pytest.raises(AnalysisError, match="no lattice in the Bragg-vector map"):
+        run(vacuum, tmp_path / "out")
+
+
+def test_a_border_of_vacuum(tmp_path):
+    scan = simulate_scan(**{**SMALL, "scan": (4, 8)}, vacuum_columns=3)
+    found = run(scan, tmp_path / "out")
+    status = found["lattice_status"].values
+    assert (status[:, :5] == 0).all()
+    assert (status[:, 5:] == LatticeStatus.TOO_FEW_DISKS).all()
+    assert np.isnan(found["strain_yy"].values[:, 5:]).all()
+
+
+def test_disks_on_one_line(small, tmp_path):
+    def spoil(data):
+        data[:, :, :37] = 0
+        data[:, :, 59:] = 0
+
+    flat = simulate_scan(
+        **{**SMALL, "g1": (0.0, 17.0), "g2": (17.0, 0.0)}, strain=0, rotation=0
+    )
+    with pytest.raises(AnalysisError, match=r"no lattice.*one line"):
+        run(changed(flat, spoil), tmp_path / "out")
+
+
+def test_a_lattice_that_fits_nowhere(small, tmp_path):
+    with pytest.raises(AnalysisError, match="lattice"):
+        run(small, tmp_path / "out", g1=(0.217, 0.031), g2=(0.05, 0.283))
+
+
+def test_an_output_that_is_not_ours(small, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("years of work")
+    for overwrite in (False, True):
+        with pytest.raises(StoreError, match="no store of this package"):
+            run(small, tmp_path / "out", overwrite=overwrite)
+    assert (tmp_path / "out" / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_full_disk_and_then_room(tmp_path, monkeypatch):
+    scan = simulate_scan(**{**SMALL, "blocks": (2, 5)})
+    complete = BlockStore.write
+    calls = []
+
+    def full(self, block_id, values, summary=None):
+        calls.append(block_id)
+        if len(calls) == 2:
+            with monkeypatch.context() as patch:
+
+                def no_space(*args):
+                    raise OSError(errno.ENOSPC, "No space left on device")
+
+                patch.setattr("fcunet_dask._commit.store.write_json", no_space)
+                complete(self, block_id, values, summary)
+        complete(self, block_id, values, summary)
+
+    monkeypatch.setattr(BlockStore, "write", full)
+    with pytest.raises(StoreError, match=r"disk is full.*run again"):
+        run(scan, tmp_path / "out")
+    monkeypatch.setattr(BlockStore, "write", complete)
+    resumed = run(scan, tmp_path / "out")
+    plain = run(scan, tmp_path / "plain")
+    for name in ("bragg_q", "strain_xx", "rotation_std"):
+        np.testing.assert_array_equal(resumed[name], plain[name])

@@ -1,0 +1,273 @@
+"""The whole analysis: automatic, resumable, and never two runs in one."""
+
+import dask
+import numpy as np
+import pytest
+import xarray as xr
+from fcunet_dask import (
+    Calibration,
+    connect_cluster,
+    load_detector,
+    open_scan,
+    run,
+    save_scan,
+    simulate_scan,
+)
+from fcunet_dask._commit import BlockStore
+from fcunet_dask.errors import ParameterError, StoreError
+from fcunet_dask.model import Peaks
+from fcunet_dask.pipeline import Settings, open_results
+from fcunet_dask.schema import BRAGG_VARIABLES, LATTICE_VARIABLES, STRAIN_VARIABLES
+
+NAMES = ("bragg_q", "g1", "g2", "strain_xx", "strain_xy", "rotation", "strain_xx_std")
+
+
+def same(a, b):
+    for name in NAMES:
+        np.testing.assert_array_equal(a[name].values, b[name].values, err_msg=name)
+
+
+class Echo:
+    """Finds what it was told, and counts how often it was asked."""
+
+    __slots__ = ("calls", "detector", "fails_at")
+
+    def __init__(self, detector, fails_at=None):
+        self.detector, self.fails_at, self.calls = detector, fails_at, 0
+
+    @property
+    def max_peaks(self):
+        return self.detector.max_peaks
+
+    def __call__(self, patterns):
+        self.calls += 1
+        if self.calls == self.fails_at:
+            msg = "the power went out"
+            raise RuntimeError(msg)
+        return self.detector(patterns)
+
+
+@pytest.fixture(scope="module")
+def path(scan, tmp_path_factory):
+    """The scan in a native store."""
+    path = tmp_path_factory.mktemp("scan") / "scan.zarr"
+    save_scan(scan, path, shard=(4, 4))
+    return path
+
+
+@pytest.fixture
+def stored(path):
+    """The scan from the store, in four blocks."""
+    return open_scan(path, blocks=(4, 4))
+
+
+def test_all_results_are_there_with_their_reasons(results):
+    for variable in (*BRAGG_VARIABLES, *LATTICE_VARIABLES, *STRAIN_VARIABLES):
+        assert results[variable.name].dims == variable.dims
+    assert results["scan_y"].attrs["units"] == "nm"
+    provenance = results.attrs["provenance"]
+    for key in (
+        "version",
+        "source",
+        "probe",
+        "detector",
+        "origin",
+        "basis",
+        "reference",
+    ):
+        assert provenance[key]
+    assert provenance["probe"]["origin"] == "disks of the scan"
+    assert provenance["basis"]["from"] == "Bragg-vector map"
+
+
+def test_every_stage_is_reported(stored, tmp_path):
+    calls = []
+    run(stored, tmp_path / "out", progress=lambda *c: calls.append(c))
+    assert calls[0] == ("probe", 0, 1)
+    assert ("disks", 0, 4) in calls
+    assert ("disks", 4, 4) in calls
+    assert calls[-1] == ("strain", 1, 1)
+
+
+def test_a_file_and_its_scan_give_the_same(path, tmp_path):
+    from_path = run(path, tmp_path / "a")
+    from_scan = run(open_scan(path), tmp_path / "b")
+    same(from_path, from_scan)
+
+
+def test_an_interrupted_run_goes_on_and_ends_the_same(stored, tmp_path, detector):
+    undisturbed = run(stored, tmp_path / "a", detector=Echo(detector))
+    with dask.config.set(scheduler="synchronous"):
+        with pytest.raises(RuntimeError, match="power"):
+            run(stored, tmp_path / "b", detector=Echo(detector, fails_at=3))
+        done = 4 - len(BlockStore(tmp_path / "b").pending())
+        assert 0 < done < 4
+        with pytest.raises(StoreError, match="is not finished: "):
+            open_results(tmp_path / "b")
+        second = Echo(detector)
+        resumed = run(stored, tmp_path / "b", detector=second)
+    assert second.calls == 4 - done
+    same(resumed, undisturbed)
+    files = {
+        p.relative_to(tmp_path / "a")
+        for p in (tmp_path / "a").rglob("*")
+        if p.is_file() and p.parent.parent.name.startswith("bragg")
+    }
+    for file in files:
+        assert (tmp_path / "a" / file).read_bytes() == (
+            tmp_path / "b" / file
+        ).read_bytes()
+
+
+def test_a_new_reference_costs_no_new_detection(stored, tmp_path, detector):
+    first = run(stored, tmp_path / "out", detector=Echo(detector)).load()
+    again = Echo(detector)
+    region = (slice(0, 6), slice(0, 2))
+    second = run(stored, tmp_path / "out", detector=again, reference=region)
+    assert again.calls == 0
+    np.testing.assert_array_equal(first["bragg_q"], second["bragg_q"])
+    assert abs(float(second["strain_xx"].values[:, :2].mean())) < 3e-4
+    assert abs(float(first["strain_xx"].values[:, :2].mean())) > 1e-3
+
+
+def test_other_settings_are_refused_and_nothing_is_lost(stored, tmp_path):
+    before = run(
+        stored, tmp_path / "out", detector_options={"subpixel": "parabola"}
+    ).load()
+    with pytest.raises(StoreError, match=r"other parameters.*subpixel"):
+        run(stored, tmp_path / "out", detector_options={"subpixel": "dft"})
+    same(open_results(tmp_path / "out"), before)
+    after = run(
+        stored, tmp_path / "out", detector_options={"subpixel": "dft"}, overwrite=True
+    )
+    assert (after["bragg_q"].values != before["bragg_q"].values).any()
+
+
+def test_another_scan_in_memory_is_another_run(scan, tmp_path, detector):
+    run(scan, tmp_path / "out", detector=detector)
+    other = scan.copy()
+    other["pattern"] = scan["pattern"] + 1
+    with pytest.raises(StoreError, match="other parameters"):
+        run(other, tmp_path / "out", detector=detector)
+
+
+def test_another_part_of_a_file_is_another_run(stored, tmp_path, detector):
+    run(stored.isel(scan_x=slice(0, 4)), tmp_path / "out", detector=detector)
+    with pytest.raises(StoreError, match="other parameters"):
+        run(stored.isel(scan_x=slice(4, 8)), tmp_path / "out", detector=detector)
+
+
+@pytest.mark.parametrize("scheduler", ["synchronous", "threads"])
+def test_schedulers_do_not_matter(scheduler, stored, tmp_path, results):
+    with dask.config.set(scheduler=scheduler):
+        found = run(stored, tmp_path / "out", detector_options={"radius": 4.2})
+        other = run(stored, tmp_path / "b", detector_options={"radius": 4.2})
+    same(found, other)
+
+
+@pytest.mark.slow
+def test_worker_processes_do_not_matter(stored, tmp_path):
+    alone = run(stored, tmp_path / "a")
+    with connect_cluster(n_workers=2) as client:
+        together = run(stored, tmp_path / "b").load()
+        client.cluster.close()
+    same(alone, together)
+
+
+def test_given_vectors_axes_and_calibration_are_used(scan, tmp_path):
+    c = Calibration(q_step=0.04, scan_step=5.0, scan_rotation=90.0)
+    g1, g2 = 0.04 * np.array([[5.2, 17.0], [17.0, -5.2]])
+    found = run(
+        scan,
+        tmp_path / "out",
+        calibration=c,
+        g1=tuple(g1),
+        g2=tuple(g2),
+        axes="detector",
+    )
+    found = found.load()
+    assert found.attrs["provenance"]["basis"]["from"] == "given"
+    assert found.attrs["provenance"]["calibration"]["values"]["q_step"] == 0.04
+    assert float(found["scan_x"][1]) == 5.0
+    np.testing.assert_allclose(found["g1"][0, 0], g1, rtol=0.03)
+    scan_axes = run(scan, tmp_path / "out", calibration=c, g1=tuple(g1), g2=tuple(g2))
+    np.testing.assert_allclose(scan_axes["strain_xx"], found["strain_yy"], atol=1e-9)
+    assert scan.attrs["calibration"]["q_step"] == 0.02  # the user's scan is not changed
+
+
+def test_the_ellipse_is_undone(tmp_path):
+    scan = simulate_scan(
+        scan=(3, 5),
+        detector=(96, 112),
+        radius=4.2,
+        g1=(5.2, 17.0),
+        g2=(17.0, -5.2),
+        ellipse=(1.05, 30.0),
+        strain=0.0,
+        rotation=0.0,
+        structure=0.0,
+        dose=2e5,
+        blocks=None,
+    )
+    a = np.radians(30)
+    axis = np.array([np.sin(a), np.cos(a)])
+    undo = np.linalg.inv(np.eye(2) + 0.05 * np.outer(axis, axis))
+    found = run(scan, tmp_path / "out", transform=undo.tolist())
+    lengths = np.hypot(*np.moveaxis(found["g1"].values, -1, 0))
+    np.testing.assert_allclose(lengths, 0.02 * np.hypot(5.2, 17.0), rtol=1e-3)
+
+
+def test_vectors_come_in_pairs():
+    with pytest.raises(ParameterError, match="together"):
+        Settings(g1=(1.0, 0.0))
+
+
+def test_unknown_settings_are_refused(scan, tmp_path):
+    with pytest.raises(TypeError, match="magic"):
+        run(scan, tmp_path / "out", magic=3)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (2, 5)])
+def test_scans_of_any_shape(shape, tmp_path):
+    scan = simulate_scan(
+        scan=shape,
+        detector=(96, 80),
+        radius=4.0,
+        g1=(3.0, 15.0),
+        g2=(15.0, -3.0),
+        dose=1e5,
+        blocks=None,
+    )
+    found = run(scan, tmp_path / "out")
+    assert (found["lattice_status"].values == 0).all()
+    error = found["strain_xx"].values - scan["true_strain_xx"].values
+    assert np.abs(error - np.median(error)).max() < 6e-3
+
+
+@pytest.mark.parametrize("dtype", ["f8", "f4", "i4"])
+def test_scans_of_any_dtype(dtype, scan, tmp_path, results):
+    other = scan[["pattern"]].astype(dtype).assign_attrs(scan.attrs)
+    found = run(other, tmp_path / "out")
+    np.testing.assert_allclose(found["strain_xx"], results["strain_xx"], atol=2e-4)
+
+
+def test_a_detector_of_ones_own(scan, tmp_path, probe):
+    class Own:
+        max_peaks = 64
+
+        def __call__(self, patterns):
+            found = load_detector("template", probe)(patterns)
+            cut = {
+                n: getattr(found, n)[:, :64]
+                for n in ("position", "covariance", "intensity", "score")
+            }
+            return Peaks(**cut, status=found.status)
+
+    found = run(scan, tmp_path / "out", detector=Own())
+    assert found.attrs["provenance"]["detector"]["type"] == "Own"
+    assert found["bragg_q"].sizes["peak"] == 64
+
+
+def test_finished_results_can_be_opened_again(scan, tmp_path):
+    found = run(scan, tmp_path / "out")
+    xr.testing.assert_identical(open_results(tmp_path / "out").load(), found.load())
