@@ -8,8 +8,8 @@ import scipy.ndimage
 
 from fcunet_dask.types import Array
 
-_OUTLIERS = 0.02
-"""Share of the weight that may lie anywhere: satellites, other grains, mistakes."""
+OUTLIERS = 0.02
+"""Share of the weight that may lie off the lattice of a single crystal."""
 _MOST_VECTORS = 60
 _MOST_POINTS = 400
 
@@ -119,7 +119,11 @@ class Basis:
 
 
 def find_basis(
-    position: Array, weight: Array, tolerance: float, shortest: float
+    position: Array,
+    weight: Array,
+    tolerance: float,
+    shortest: float,
+    outliers: float = OUTLIERS,
 ) -> Basis | None:
     """Find the lattice that explains the spots best.
 
@@ -138,6 +142,9 @@ def find_basis(
         σ, the standard deviation of spots about lattice points.
     shortest : float
         Lattice vectors are longer than this.
+    outliers : float
+        ε: share of the weight that may lie anywhere (satellites, other grains,
+        mistakes), 0 to 1.
 
     Returns
     -------
@@ -152,7 +159,8 @@ def find_basis(
     pairs = _pairs(vectors, shortest)
     if not len(pairs):
         return None
-    score = _log_likelihood(pairs, position, weight / weight.sum(), tolerance)
+    share = weight / weight.sum()
+    score = _log_likelihood(pairs, position, share, tolerance, outliers)
     best = _polished(pairs[int(np.argmax(score))], position, weight, tolerance)
     on = _on_lattice(best, position, 3 * tolerance)
     away_on = on & away
@@ -201,12 +209,12 @@ def _distance2(pairs: Array, position: Array) -> tuple[Array, Array]:
 
 
 def _log_likelihood(
-    pairs: Array, position: Array, weight: Array, sigma: float
+    pairs: Array, position: Array, weight: Array, sigma: float, outliers: float
 ) -> Array:
     distance2, area = _distance2(pairs, position)
     density = np.exp(-distance2 / (2 * sigma**2)) / (2 * np.pi * sigma**2)
-    hit = (1 - _OUTLIERS) * area[:, None] * density
-    return np.asarray((weight * np.log(_OUTLIERS + hit)).sum(1))
+    hit = (1 - outliers) * area[:, None] * density
+    return np.asarray((weight * np.log(outliers + hit)).sum(1))
 
 
 def _on_lattice(vectors: Array, position: Array, tolerance: float) -> Array:
@@ -290,7 +298,8 @@ def find_bases(
     away = np.hypot(*position.T) > shortest
     while len(found) < most and (left & away).sum() >= 3:
         use = left | ~away
-        basis = find_basis(position[use], weight[use], tolerance, shortest)
+        outliers = max(OUTLIERS, 0.6 * (1 - 1 / (most - len(found))))
+        basis = find_basis(position[use], weight[use], tolerance, shortest, outliers)
         enough = basis is not None and (basis.n_spots >= 6 or not found)
         if basis is None or not enough or basis.explained < 0.1:
             break
