@@ -44,8 +44,8 @@ def check(sample, grid, bound, **accuracy):
     # the band limit takes what it takes: beyond that, only the bound
     lost = 1 - found.total
     assert (found.sum_of_differences < bound + 1.5 * lost).all(), found
-    strong = found.bloch > 0.01
-    assert strong[:, 1:].any()
+    # something diffracts: far above the threshold of the comparison
+    assert found.bloch[:, 1:].max() > 1e-3
     return found
 
 
