@@ -38,6 +38,7 @@ def read_cif(path: str | Path) -> Crystal:
     gemmi = _gemmi()
     try:
         structure = gemmi.read_small_structure(str(path))
+        _set_symmetry(structure, path)
         sites = list(structure.get_all_unit_cell_sites())
     except (OSError, ValueError, RuntimeError, IndexError) as error:
         msg = f"{path} is no readable CIF file: {error}"
@@ -78,6 +79,24 @@ def read_cifs(paths: Iterable[str | Path]) -> tuple[Crystal, ...]:
         If one of them cannot be used; the message names it.
     """
     return tuple(read_cif(path) for path in paths)
+
+
+def _set_symmetry(structure: Any, path: Path) -> None:
+    """Take the space group from whatever names it; a file that names none is P 1."""
+    if structure.spacegroup or structure.symops:
+        return
+    named = structure.spacegroup_hm or structure.spacegroup_hall
+    if not named and not structure.spacegroup_number:
+        return
+    # symmetry operations, Hall symbol, Hermann–Mauguin (origin 2), number
+    structure.determine_and_set_spacegroup("s.h.2n")
+    if not structure.spacegroup:
+        msg = (
+            f"{path}: unknown space group {named or structure.spacegroup_number!r}; "
+            "give the symmetry operations"
+        )
+        raise SimulationError(msg)
+    structure.setup_cell_images()
 
 
 def _number(site: Any, path: Path) -> int:

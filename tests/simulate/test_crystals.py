@@ -132,6 +132,30 @@ def test_oblique_cif_keeps_its_lattice_vectors(tmp_path):
     assert cell[0] @ cell[1] == pytest.approx(0, abs=1e-9)
 
 
+HM = "_symmetry_space_group_name_H-M 'F d -3 m :1'"
+CENTRED = """loop_
+_symmetry_equiv_pos_as_xyz
+x,y,z
+x+1/2,y+1/2,z
+x+1/2,y,z+1/2
+x,y+1/2,z+1/2"""
+
+
+@pytest.mark.parametrize(
+    ("symmetry", "atoms"),
+    [
+        ("_symmetry_space_group_name_Hall 'F 4d 2 3 -1d'", 8),
+        ("_space_group_IT_number 225", 4),
+        (CENTRED, 4),
+        ("", 1),
+    ],
+)
+def test_symmetry_is_found_however_it_is_given(tmp_path, symmetry, atoms):
+    path = tmp_path / "si.cif"
+    path.write_text(SILICON.replace(HM, symmetry))
+    assert len(read_cif(path).numbers) == atoms
+
+
 def test_alloy_keeps_its_occupancies(tmp_path):
     path = tmp_path / "alloy.cif"
     text = SILICON.replace("fract_z\n", "fract_z\n_atom_site_occupancy\n")
@@ -151,6 +175,7 @@ def test_alloy_keeps_its_occupancies(tmp_path):
         (SILICON.replace("_cell_length_a 5.431\n", ""), "cell lengths"),
         (SILICON.replace("length_a 5.431", "length_a ?"), "cell|finite|CIF"),
         (SILICON + "Si2 Si 0.05 0 0\n", "overlap"),
+        (SILICON.replace("F d -3 m :1", "F q r s"), "unknown space group"),
     ],
 )
 def test_a_bad_cif_is_refused_by_name(tmp_path, text, message):
