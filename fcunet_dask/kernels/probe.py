@@ -1,6 +1,5 @@
 """Radius, edge and filling of the disks, measured where no one says what they are."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -252,8 +251,8 @@ def fit_statistics(
     """
     statistics = start
     sample = _Sample(patterns, mask, index, position)
-    for _ in range(2 if fit_shape else 0):
-        statistics = sample.with_spread(statistics)
+    statistics = sample.with_spread(statistics)
+    if fit_shape:
         statistics = sample.with_shape(statistics)
     return sample.with_spread(statistics)
 
@@ -288,49 +287,50 @@ class _Sample:
         return replace(s, structure=structure)
 
     def with_shape(self, s: DiskStatistics) -> DiskStatistics:
-        """Set radius and edge to the minimum of the misfit, a paraboloid around it."""
-        half = np.ceil(1.1 * s.radius + 3)
-
-        def misfit(p: Array) -> float:
-            radius, edge = float(np.clip(p[0], 0.8, half - 1)), float(np.exp(p[1]))
-            edge = float(np.clip(edge, 0.1, 0.6 * radius))
-            model = disk_model(
-                radius, edge, structure=s.structure, margin=half - radius
-            )
-            deviance = disk_deviances(*self.arguments(model), model, s.gain)
-            return float(np.minimum(deviance, 50 * len(model.y)).sum()) / 2
-
-        start = np.array([s.radius, np.log(s.edge)])
-        simplex = start + np.array([[0, 0], [0.06 * s.radius, 0], [0, 0.4]])
-        options = {
-            "initial_simplex": simplex,
-            "xatol": 0.01,
-            "fatol": 0.5,
-            "maxfev": 45,
-        }
-        found = scipy.optimize.minimize(
-            misfit, start, method="Nelder-Mead", options=options
-        )
-        radius = float(np.clip(found.x[0], 0.8, half - 1))
-        edge = float(np.clip(np.exp(found.x[1]), 0.15, 0.6 * radius))
-        spread = [
-            _curvature_std(misfit, found.x, axis, step)
-            for axis, step in ((0, 0.02 * radius), (1, 0.1))
-        ]
+        """Set radius and edge to the minimum of the misfit: two grids, then parabolas."""
+        half = int(np.ceil(1.1 * s.radius + 3))
+        radii = s.radius * np.linspace(0.92, 1.08, 9)
+        edges = np.geomspace(0.15, 0.5 * s.radius, 7)
+        coarse = self._misfits(s, radii, edges, half, every=3)
+        i, j = np.unravel_index(int(coarse.argmin()), coarse.shape)
+        radii = radii[i] + 0.01 * s.radius * np.arange(-2, 3)
+        edges = edges[j] * (edges[1] / edges[0]) ** np.array([-0.6, -0.3, 0, 0.3, 0.6])
+        fine = self._misfits(s, radii, edges, half, every=1)
+        i, j = np.unravel_index(int(fine.argmin()), fine.shape)
+        radius, radius_std = _parabola_minimum(radii, fine[:, j], int(i))
+        edge, edge_std = _parabola_minimum(np.log(edges), fine[i], int(j))
         return replace(
-            s, radius=radius, edge=edge, radius_std=spread[0], edge_std=spread[1] * edge
+            s,
+            radius=radius,
+            edge=float(np.exp(edge)),
+            radius_std=radius_std,
+            edge_std=edge_std * float(np.exp(edge)),
         )
 
+    def _misfits(
+        self, s: DiskStatistics, radii: Array, edges: Array, half: int, every: int
+    ) -> Array:
+        """Half the deviance of every so many disks, (radii, edges)."""
+        part = replace(self, index=self.index[::every], position=self.position[::every])
+        out = np.empty((len(radii), len(edges)))
+        for i, radius in enumerate(radii):
+            for j, edge in enumerate(edges):
+                model = disk_model(
+                    radius, edge, structure=s.structure, margin=half - radius
+                )
+                deviance = disk_deviances(*part.arguments(model), model, s.gain)
+                out[i, j] = np.minimum(deviance, 50 * len(model.y)).sum() / 2
+        return out
 
-def _curvature_std(
-    misfit: Callable[[Array], float], at: Array, axis: int, step: float
-) -> float:
-    """Return the standard deviation of a parameter from the curvature of ½χ²."""
-    ahead, behind = at.copy(), at.copy()
-    ahead[axis] += step
-    behind[axis] -= step
-    curvature = (misfit(ahead) + misfit(behind) - 2 * misfit(at)) / step**2
-    return float(1 / np.sqrt(curvature)) if curvature > 0 else float("nan")
+
+def _parabola_minimum(x: Array, values: Array, i: int) -> tuple[float, float]:
+    """Minimum of ½χ² near its least point, and the standard deviation of `x` there."""
+    if not 0 < i < len(x) - 1:
+        return float(x[i]), float("nan")
+    quadratic, linear, _ = np.polyfit(x[i - 1 : i + 2] - x[i], values[i - 1 : i + 2], 2)
+    if quadratic <= 0:
+        return float(x[i]), float("nan")
+    return float(x[i] - linear / (2 * quadratic)), float(1 / np.sqrt(2 * quadratic))
 
 
 def counts_per_electron(patterns: Array, mask: Array) -> float:
@@ -368,13 +368,15 @@ def counts_per_electron(patterns: Array, mask: Array) -> float:
     positive = positive[positive > 0]
     if positive.size < 100:
         return 1.0
-    bright = (level > np.quantile(positive, 0.7)) & measures
     step = float(counts[counts > 0].min())
-    if np.median(level[bright]) < 4 * step:
+    if np.median(level[(level > np.quantile(positive, 0.7)) & measures]) < 4 * step:
         return step
+    # where whole steps are counted, nothing but electrons is in dark pixels
+    counting = np.allclose(counts / step, np.rint(counts / step), atol=1e-3)
+    bright = (level > np.quantile(positive, 0.3 if counting else 0.7)) & measures
     diagonal = [counts[:, y, x] for y in _AROUND for x in _AROUND]
     unlike = np.var(diagonal, axis=0)[bright] / level[bright]
-    smooth = unlike <= np.quantile(unlike, 0.15)
+    smooth = unlike <= np.quantile(unlike, 0.05)
     deviation = ((inner - neighbours)[bright] ** 2 / level[bright])[smooth]
     gain = float(max(np.median(deviation) / (_CHI2_MEDIAN * 1.25), 1e-12))
     return step if 0.5 < gain / step < 2 else gain
