@@ -287,50 +287,50 @@ class _Sample:
         return replace(s, structure=structure)
 
     def with_shape(self, s: DiskStatistics) -> DiskStatistics:
-        """Set radius and edge to the minimum of the misfit: two grids, then parabolas."""
+        """Set radius and edge to the minimum of the misfit: a grid, then a simplex."""
         half = int(np.ceil(1.1 * s.radius + 3))
-        radii = s.radius * np.linspace(0.92, 1.08, 9)
-        edges = np.geomspace(0.15, 0.5 * s.radius, 7)
-        coarse = self._misfits(s, radii, edges, half, every=3)
-        i, j = np.unravel_index(int(coarse.argmin()), coarse.shape)
-        radii = radii[i] + 0.01 * s.radius * np.arange(-2, 3)
-        edges = edges[j] * (edges[1] / edges[0]) ** np.array([-0.6, -0.3, 0, 0.3, 0.6])
-        fine = self._misfits(s, radii, edges, half, every=1)
-        i, j = np.unravel_index(int(fine.argmin()), fine.shape)
-        radius, radius_std = _parabola_minimum(radii, fine[:, j], int(i))
-        edge, edge_std = _parabola_minimum(np.log(edges), fine[i], int(j))
+        radii = s.radius * np.linspace(0.9, 1.1, 9)
+        edges = np.log(np.geomspace(0.15, 0.5 * s.radius, 6))
+        few = replace(self, index=self.index[::3], position=self.position[::3])
+        grid = [np.array([r, e]) for r in radii for e in edges]
+        start = min(grid, key=lambda p: few.misfit(p, s, half))
+        steps = np.array([[0, 0], [0.015 * s.radius, 0], [0, 0.25]])
+        options = {
+            "initial_simplex": start + steps,
+            "xatol": 0.005,
+            "fatol": 0.5,
+            "maxfev": 40,
+        }
+        found = scipy.optimize.minimize(
+            self.misfit, start, args=(s, half), method="Nelder-Mead", options=options
+        )
+        spread = [
+            self._spread(found.x, s, half, axis, step)
+            for axis, step in ((0, 0.02 * s.radius), (1, 0.1))
+        ]
+        radius, edge = float(found.x[0]), float(np.exp(found.x[1]))
         return replace(
-            s,
-            radius=radius,
-            edge=float(np.exp(edge)),
-            radius_std=radius_std,
-            edge_std=edge_std * float(np.exp(edge)),
+            s, radius=radius, edge=edge, radius_std=spread[0], edge_std=spread[1] * edge
         )
 
-    def _misfits(
-        self, s: DiskStatistics, radii: Array, edges: Array, half: int, every: int
-    ) -> Array:
-        """Half the deviance of every so many disks, (radii, edges)."""
-        part = replace(self, index=self.index[::every], position=self.position[::every])
-        out = np.empty((len(radii), len(edges)))
-        for i, radius in enumerate(radii):
-            for j, edge in enumerate(edges):
-                model = disk_model(
-                    radius, edge, structure=s.structure, margin=half - radius
-                )
-                deviance = disk_deviances(*part.arguments(model), model, s.gain)
-                out[i, j] = np.minimum(deviance, 50 * len(model.y)).sum() / 2
-        return out
+    def misfit(self, shape: Array, s: DiskStatistics, half: int) -> float:
+        """Half the deviance of all disks for a radius and the logarithm of an edge."""
+        radius = float(np.clip(shape[0], 0.8, half - 1))
+        edge = float(np.clip(np.exp(shape[1]), 0.1, 0.6 * radius))
+        model = disk_model(radius, edge, structure=s.structure, margin=half - radius)
+        deviance = disk_deviances(*self.arguments(model), model, s.gain)
+        return float(np.minimum(deviance, 50 * len(model.y)).sum()) / 2
 
-
-def _parabola_minimum(x: Array, values: Array, i: int) -> tuple[float, float]:
-    """Minimum of ½χ² near its least point, and the standard deviation of `x` there."""
-    if not 0 < i < len(x) - 1:
-        return float(x[i]), float("nan")
-    quadratic, linear, _ = np.polyfit(x[i - 1 : i + 2] - x[i], values[i - 1 : i + 2], 2)
-    if quadratic <= 0:
-        return float(x[i]), float("nan")
-    return float(x[i] - linear / (2 * quadratic)), float(1 / np.sqrt(2 * quadratic))
+    def _spread(
+        self, at: Array, s: DiskStatistics, half: int, axis: int, step: float
+    ) -> float:
+        """Return the standard deviation of a parameter: curvature of the misfit."""
+        ahead, behind = at.copy(), at.copy()
+        ahead[axis] += step
+        behind[axis] -= step
+        both = self.misfit(ahead, s, half) + self.misfit(behind, s, half)
+        curvature = (both - 2 * self.misfit(at, s, half)) / step**2
+        return float(1 / np.sqrt(curvature)) if curvature > 0 else float("nan")
 
 
 def counts_per_electron(patterns: Array, mask: Array) -> float:
