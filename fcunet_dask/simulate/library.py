@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
+from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final
@@ -139,16 +140,13 @@ def _run(
             running.add(future)
             future.add_done_callback(finished.put)
 
-    submit(
-        index for index, _ in zip(waiting, range(_IN_FLIGHT * threads), strict=False)
-    )
+    submit(islice(waiting, _IN_FLIGHT * threads))
     try:
         while running:
             future = finished.get()
             running.discard(future)
             yield future.result()
-            with suppress(StopIteration):
-                submit([next(waiting)])
+            submit(islice(waiting, 1))
     finally:
         for future in running:
             future.cancel()

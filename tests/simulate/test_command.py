@@ -1,6 +1,7 @@
 """The command makes the library that the function makes."""
 
 import numpy as np
+import pytest
 import typer
 from fcunet_dask.cli.simulate import simulate
 from fcunet_dask.errors import SimulationError
@@ -50,6 +51,7 @@ def test_command_makes_and_completes_a_library(tmp_path):
     np.testing.assert_array_equal(open_library(out)["pattern_code"], before)
 
 
+@pytest.mark.filterwarnings("ignore:Port 8787")  # another cluster may be running
 def test_workers_leave_the_same_bytes(tmp_path):
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(RECIPE)

@@ -125,10 +125,27 @@ def test_interrupted_and_resumed_is_bit_identical(library, tmp_path):
 
 def test_any_number_of_workers_writes_the_same_bytes(library, tmp_path):
     with Client(
-        n_workers=2, threads_per_worker=2, processes=False, dashboard_address=None
+        n_workers=2, threads_per_worker=2, processes=False, dashboard_address=":0"
     ) as client:
         out = make_library(SMALL, tmp_path / "two.zarr", patterns=58, client=client)
     assert digest(out) == digest(library)
+
+
+def test_more_blocks_than_a_cluster_holds_at_once(tmp_path):
+    one = replace(SMALL, block=1, probes=1, thicknesses=1)
+    with Client(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=":0"
+    ) as client:
+        calls = []
+        out = make_library(
+            one,
+            tmp_path / "many.zarr",
+            patterns=14,
+            client=client,
+            progress=lambda *a: calls.append(a),
+        )
+    assert open_library(out).sizes["specimen"] == 14
+    assert calls == [(n, 14) for n in range(15)]
 
 
 def test_a_longer_library_begins_with_the_shorter(library, tmp_path):
@@ -316,7 +333,7 @@ def test_an_error_on_a_worker_reaches_the_caller(tmp_path, monkeypatch):
     monkeypatch.setattr("fcunet_dask.simulate.library.draw_block", fails)
     with (
         Client(
-            n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+            n_workers=1, threads_per_worker=1, processes=False, dashboard_address=":0"
         ) as client,
         pytest.raises(SimulationError, match="cursed"),
     ):
