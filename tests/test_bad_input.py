@@ -173,7 +173,7 @@ def test_disks_on_one_line(small, tmp_path):
     flat = simulate_scan(
         **{**SMALL, "g1": (0.0, 17.0), "g2": (17.0, 0.0)}, strain=0, rotation=0
     )
-    with pytest.raises(AnalysisError, match=r"no lattice.*one line"):
+    with pytest.raises(AnalysisError, match="one line"):
         run(changed(flat, spoil), tmp_path / "out")
 
 
