@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import xarray as xr
 
-from fcunet_dask._commit import ArraySpec, BlockStore
+from fcunet_dask._commit import ArraySpec, Block, BlockStore
 from fcunet_dask.errors import ParameterError, StoreError
 from fcunet_dask.simulate.crystals import Crystal, table_digest
 from fcunet_dask.simulate.draw import draw_block, library_crystals
@@ -93,6 +93,7 @@ def make_library(
     crystals = library_crystals(recipe)
     per_block = recipe.block * recipe.patterns_per_specimen
     blocks = -(-patterns // per_block)
+    unmarked = _unmarked(out)
     store = BlockStore.create(
         out,
         _arrays(recipe, blocks),
@@ -103,6 +104,8 @@ def make_library(
         resume=resume,
     )
     with store:
+        for block in unmarked.difference(store.pending()):
+            store.verify(block)  # marked meanwhile, by a worker of a killed run
         todo = [block[0] for block in store.pending()]
         done = blocks - len(todo)
         report = progress or _log_progress
@@ -112,6 +115,14 @@ def make_library(
             report(done * per_block, blocks * per_block)
         store.finish({"patterns": blocks * per_block})
     return store.path
+
+
+def _unmarked(out: str | Path) -> set[Block]:
+    """Return the blocks that a store lacks; none where there is no store."""
+    try:
+        return set(BlockStore(out).pending())
+    except StoreError:
+        return set()
 
 
 def _log_progress(done: int, total: int) -> None:

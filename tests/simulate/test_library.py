@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import zarr
 from distributed import Client
+from fcunet_dask._commit import BlockStore
 from fcunet_dask.errors import (
     MissingDependencyError,
     ParameterError,
@@ -128,6 +129,26 @@ def test_any_number_of_workers_writes_the_same_bytes(library, tmp_path):
         n_workers=2, threads_per_worker=2, processes=False, dashboard_address=":0"
     ) as client:
         out = make_library(SMALL, tmp_path / "two.zarr", patterns=58, client=client)
+    assert digest(out) == digest(library)
+
+
+def test_an_orphan_of_a_killed_run_cannot_mark_what_is_not_there(
+    library, tmp_path, monkeypatch
+):
+    out = tmp_path / "orphan.zarr"
+    with pytest.raises(Killed):
+        make_library(SMALL, out, patterns=58, progress=killer(2 * PER_BLOCK))
+    real = BlockStore.create.__func__
+
+    def create(cls, *args, **kwargs):
+        store = real(cls, *args, **kwargs)
+        mark = Path(store.path) / "marks" / "3" / "0.json"
+        mark.parent.mkdir()
+        mark.write_text(Path(library, "marks/3/0.json").read_text())
+        return store
+
+    monkeypatch.setattr(BlockStore, "create", classmethod(create))
+    make_library(SMALL, out, patterns=58)
     assert digest(out) == digest(library)
 
 
