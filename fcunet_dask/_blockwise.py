@@ -10,6 +10,7 @@ import xarray as xr
 from dask import config
 from dask.base import compute
 from dask.delayed import delayed
+from threadpoolctl import threadpool_limits
 
 from fcunet_dask._source import BlockSource, Slices, source_of
 from fcunet_dask.types import Array
@@ -90,7 +91,8 @@ class _Packer:
         self.names = names
 
     def __call__(self, block: Array) -> Array:
-        results = self.function(block)
+        with threadpool_limits(1):  # small matrices: more threads wait for one another
+            results = self.function(block)
         scan = block.shape[:2]
         flat = [
             np.asarray(results[n], np.float32).reshape(*scan, -1) for n in self.names
