@@ -16,6 +16,9 @@ from fcunet_dask.kernels.disk_equations import add_priors, normal_equations, sol
 from fcunet_dask.kernels.disk_model import DiskModel
 from fcunet_dask.types import Array
 
+_LONG_STEP = 0.05
+"""Last step, px, of a disk that is given more."""
+_MORE_ROUNDS = 3
 _OUTLIER = 25.0
 """Squared misfit of a pixel, in units of its variance, beyond which it counts less."""
 
@@ -84,17 +87,53 @@ def fit_disks(
         Counts of one electron.
     steps : tuple of int
         Steps of Fisher scoring with the window at one place; between them the window
-        moves to the pixel nearest to the disk.
+        moves to the pixel nearest to the disk. Disks that still move are given more.
 
     Returns
     -------
     DiskFits
     """
+    xp = namespace(patterns)
     start = index[1:].T + offset
     _, _, index, state = _fitted(
         patterns, padded_mask, index, offset, model, gain, steps
     )
+    for _ in range(_MORE_ROUNDS):
+        late = xp.nonzero(state.step > _LONG_STEP)[0]
+        if not len(late):
+            break
+        index[:, late], part = _moved_on(
+            patterns, padded_mask, index[:, late], state.rows(late), model, gain
+        )
+        state.put(late, part)
     return _result(index, start, state, model, gain)
+
+
+def _moved_on(
+    patterns: Array,
+    padded_mask: Array,
+    index: Array,
+    state: "_State",
+    model: DiskModel,
+    gain: float,
+) -> tuple[Array, "_State"]:
+    """Two more steps with the window at the pixel nearest to the disk."""
+    index, state = _recentred(index, state, patterns.shape)
+    counts, kept = _windows(patterns, padded_mask, index, model, gain)
+    for _ in range(2):
+        state = _step(counts, kept, state, model)
+    return index, state
+
+
+def _recentred(
+    index: Array, state: "_State", shape: tuple[int, ...]
+) -> tuple[Array, "_State"]:
+    """Move the windows to the pixels nearest to the disks."""
+    xp = namespace(index)
+    nearest = index + _as_index(xp.rint(state.offset))
+    nearest = _inside(nearest, shape)
+    state.offset = state.offset - (nearest - index)[1:].T.astype(xp.float32)
+    return nearest, state
 
 
 def disk_deviances(
@@ -133,14 +172,11 @@ def _fitted(
     steps: tuple[int, ...],
 ) -> tuple[Array, Array, Array, "_State"]:
     """Electrons, mask, pixel and state of each disk after all steps."""
-    xp = namespace(patterns)
     counts, kept = _windows(patterns, padded_mask, index, model, gain)
     state = _start(counts, kept, offset, model)
     for i, number in enumerate(steps):
         if i:
-            shift = xp.rint(state.offset)
-            index = _inside(index + _as_index(shift), patterns.shape)
-            state.offset = state.offset - shift
+            index, state = _recentred(index, state, patterns.shape)
             counts, kept = _windows(patterns, padded_mask, index, model, gain)
         for _ in range(number):
             state = _step(counts, kept, state, model)
@@ -167,6 +203,16 @@ class _State:
     background: Array
     covariance: Array
     step: Array
+
+    def rows(self, which: Array) -> "_State":
+        """Return the state of some of the disks."""
+        names = self.__dataclass_fields__
+        return _State(*(getattr(self, name)[which] for name in names))
+
+    def put(self, which: Array, part: "_State") -> None:
+        """Replace the state of some of the disks."""
+        for name in self.__dataclass_fields__:
+            getattr(self, name)[which] = getattr(part, name)
 
 
 def _windows(
