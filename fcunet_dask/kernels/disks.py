@@ -117,11 +117,11 @@ def _moved_on(
     model: DiskModel,
     gain: float,
 ) -> tuple[Array, "_State"]:
-    """Two more steps with the window at the pixel nearest to the disk."""
+    """Three half steps, which end oscillations, with the window moved to the disk."""
     index, state = _recentred(index, state, patterns.shape)
     counts, kept = _windows(patterns, padded_mask, index, model, gain)
-    for _ in range(2):
-        state = _step(counts, kept, state, model)
+    for _ in range(3):
+        state = _step(counts, kept, state, model, length=0.5)
     return index, state
 
 
@@ -285,8 +285,10 @@ def _aperture(offset: Array, model: DiskModel) -> tuple[Array, Array, Array]:
     return xp.maximum(T, 0, out=T), slope_y, slope_x
 
 
-def _step(counts: Array, kept: Array, state: _State, model: DiskModel) -> _State:
-    """One step of Fisher scoring for centre, filling and background."""
+def _step(
+    counts: Array, kept: Array, state: _State, model: DiskModel, length: float = 1.0
+) -> _State:
+    """One step of Fisher scoring for centre, filling and background, or part of it."""
     xp = namespace(counts)
     T, slope_y, slope_x = _aperture(state.offset, model)
     mean = xp.maximum(state.filling[:, 0], 1e-3)
@@ -302,6 +304,7 @@ def _step(counts: Array, kept: Array, state: _State, model: DiskModel) -> _State
     system = normal_equations(weight, T, slope_y, slope_x, rest, model)
     add_priors(system, state.filling, mean, model)
     solution, covariance = solve(system)
+    solution *= length
     step = xp.clip(solution[-2:].T, -0.5, 0.5)
     filled = state.filling + solution[:-3].T
     filled[:, 0] = xp.maximum(filled[:, 0], 1e-3)
