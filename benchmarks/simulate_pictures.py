@@ -16,14 +16,12 @@ from fcunet_dask.kernels.detector import Distortion
 from fcunet_dask.simulate.artefacts import (
     Artefacts,
     Camera,
-    Clean,
     observe,
 )
 from fcunet_dask.simulate.crystals import Crystal
 from fcunet_dask.simulate.evaluation import SETS, multilayer_scan
 from fcunet_dask.simulate.labels import structure_factor_image
-from fcunet_dask.simulate.library import open_library
-from fcunet_dask.simulate.patterns import decode
+from fcunet_dask.simulate.library import clean_pattern, open_library
 from fcunet_dask.simulate.polycrystal import PolycrystalRecipe, simulate_polycrystal
 from fcunet_dask.simulate.scans import simulate_dynamical_scan
 
@@ -45,20 +43,6 @@ def save(fig, path):
     )
 
 
-def entry(data, specimen, probe, thickness):
-    """One pattern of a library with its truth."""
-    one = data.isel(specimen=specimen, probe=probe)
-    patterns = decode(one["pattern_code"].to_numpy(), one["scale"].to_numpy())
-    image = decode(
-        one["probe_code"].to_numpy()[None], one["probe_scale"].to_numpy()[None]
-    )[0]
-    truth = one["truth"].to_numpy()
-    truth = truth[np.isfinite(truth[:, 0])]
-    strength = truth[:, 5] * np.exp(-((truth[:, 6] / 0.02) ** 2) / 2)
-    step = float(one["parameter"].sel(quantity="q_step"))
-    return Clean(patterns[thickness], image, truth[:, 3:5], strength, step)
-
-
 def library_picture(data, out):
     """Draw patterns of the library through thickness, with their targets."""
     names = data.attrs["provenance"]["crystals"]
@@ -71,7 +55,7 @@ def library_picture(data, out):
         crystal = names[int(one["parameter"].sel(quantity="crystal"))]
         kv = float(one["parameter"].sel(quantity="voltage"))
         for ax, t in zip(row, (0, 4, 9, 16, 24), strict=False):
-            clean = entry(data, int(specimen), 0, t)
+            clean = clean_pattern(data, int(specimen), 0, t)
             show(ax, clean.pattern, f"{depth[t]:.0f} nm", half=85)
         label = structure_factor_image(
             clean.q, clean.strength, clean.pattern.shape, clean.q_step, sigma=1.0
@@ -116,8 +100,8 @@ def artefact_picture(data, out):
     plain = np.where((rings == 0) & (defocus == 0), -np.abs(radius - 0.03), -9)
     specimen, probe = np.unravel_index(plain.argmax(), plain.shape)
     other = (specimen + 7) % data.sizes["specimen"]
-    clean = entry(data, int(specimen), int(probe), 9)
-    second = entry(data, int(other), 0, 9)
+    clean = clean_pattern(data, int(specimen), int(probe), 9)
+    second = clean_pattern(data, int(other), 0, 9)
     fig, axes = plt.subplots(4, 4, figsize=(9, 9.4))
     flat = axes.ravel()
     for ax, (name, artefacts) in zip(flat, artefact_cases().items(), strict=False):
@@ -135,9 +119,14 @@ def artefact_picture(data, out):
         ),
     }
     for ax, (name, place) in zip(flat[13:], kinds.items(), strict=False):
-        show(ax, entry(data, int(place[0]), int(place[1]), 5).pattern, name, half=90)
+        show(
+            ax,
+            clean_pattern(data, int(place[0]), int(place[1]), 5).pattern,
+            name,
+            half=90,
+        )
     place = kinds["patterned probe"]
-    show(flat[15], entry(data, int(place[0]), int(place[1]), 5).probe,
+    show(flat[15], clean_pattern(data, int(place[0]), int(place[1]), 5).probe,
          "its vacuum probe", half=30)  # fmt: skip
     fig.tight_layout(pad=0.4)
     save(fig, out / "simulation_artefacts.png")

@@ -11,16 +11,19 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final
 
+import numpy as np
 import xarray as xr
 
 from fcunet_dask._commit import ArraySpec, Block, BlockStore
 from fcunet_dask.errors import ParameterError, StoreError
+from fcunet_dask.simulate.artefacts import Clean
 from fcunet_dask.simulate.crystals import Crystal, table_digest
 from fcunet_dask.simulate.draw import draw_block, library_crystals
 from fcunet_dask.simulate.patterns import (
     COLUMNS,
     PARAMETERS,
     array_module,
+    decode,
     simulate_block,
 )
 from fcunet_dask.simulate.recipe import LibraryRecipe, load_recipe
@@ -257,6 +260,37 @@ def open_library(path: str | Path, *, partial: bool = False) -> xr.Dataset:
         ]
         data = data.isel(specimen=keep)
     return data
+
+
+def clean_pattern(
+    library: xr.Dataset, specimen: int, probe: int, thickness: int
+) -> Clean:
+    """One pattern of a library with its probe and truth, ready for artefacts.
+
+    Parameters
+    ----------
+    library : xarray.Dataset
+        From `open_library`.
+    specimen, probe, thickness : int
+        Which pattern.
+
+    Returns
+    -------
+    Clean
+        Float32 shares of the incident beam; the strength of a reflection is
+        |V_g| exp(−s²/2σ_s²) with σ_s = 0.02 1/Å.
+    """
+    one = library.isel(specimen=specimen, probe=probe)
+    exit_ = one.isel(thickness=thickness)
+    truth = one["truth"].to_numpy()
+    truth = truth[np.isfinite(truth[:, 0])].astype(float)
+    return Clean(
+        decode(exit_["pattern_code"].to_numpy(), exit_["scale"].to_numpy()),
+        decode(one["probe_code"].to_numpy(), one["probe_scale"].to_numpy()),
+        truth[:, 3:5],
+        truth[:, 5] * np.exp(-((truth[:, 6] / 0.02) ** 2) / 2),
+        float(one["parameter"].sel(quantity="q_step")),
+    )
 
 
 def read_recipe(path: str | Path) -> LibraryRecipe:

@@ -21,7 +21,12 @@ from fcunet_dask.errors import (
 from fcunet_dask.simulate.crystals import load_crystals
 from fcunet_dask.simulate.draw import draw_block, draw_rotation, library_crystals
 from fcunet_dask.simulate.factors import factor_coefficients
-from fcunet_dask.simulate.library import make_library, open_library, read_recipe
+from fcunet_dask.simulate.library import (
+    clean_pattern,
+    make_library,
+    open_library,
+    read_recipe,
+)
 from fcunet_dask.simulate.patterns import array_module, decode, encode, simulate_block
 from fcunet_dask.simulate.recipe import SHIPPED, LibraryRecipe, load_recipe
 from fcunet_dask.simulate.split import split_crystals
@@ -89,6 +94,17 @@ def test_library_holds_patterns_truth_and_provenance(library):
     thickness = data["thickness_angstrom"].to_numpy()
     assert (np.diff(thickness) > 0).all()
     assert set(thickness[..., -1].ravel()) <= {24.0, 40.0}
+
+
+def test_one_pattern_comes_with_its_truth(library):
+    data = open_library(library)
+    clean = clean_pattern(data, 3, 1, 2)
+    codes, scale = data["pattern_code"][3, 1, 2], data["scale"][3, 1, 2]
+    np.testing.assert_array_equal(clean.pattern, decode(codes.values, scale.values))
+    assert clean.probe.sum() == pytest.approx(1, abs=1e-3)
+    assert clean.q_step == pytest.approx(1 / SMALL.box)
+    assert (clean.q[0] == 0).all()
+    assert (np.diff(clean.strength[1:]) <= 1e-6 * clean.strength[0]).all()
 
 
 def test_library_tells_where_its_disks_are(library):
