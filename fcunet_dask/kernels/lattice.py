@@ -96,20 +96,24 @@ def fit_lattices(
     disks = _disks(position, covariance, intensity)
     n = len(position)
     start = np.concatenate(
-        [np.broadcast_to(origin, (n, 2)), np.broadcast_to(basis, (n, 4))], axis=1
+        [np.broadcast_to(origin, (n, 2)).T, np.broadcast_to(basis, (n, 4)).T]
     ).astype(float)
     shortest = np.sqrt((np.reshape(basis, (2, 2)) ** 2).sum(1).min())
-    reach = _reach(disks, start[:, :2], 2.4 * shortest)
-    fit = _fit_once(disks, start, shortest, reach)
-    for _ in range(rounds - 1):
-        usable = np.where(fit.determined[:, None], fit.parameters, start)
-        fit = _fit_once(disks, usable, shortest, disks.present)
+    reach = _reach(disks, start[:2], 2.4 * shortest)
+    fit = _fit_once(disks, start, shortest, reach, passes=1)
+    for left in range(rounds - 2, -1, -1):
+        usable = np.where(fit.determined, fit.parameters, start)
+        passes = 1 if left else 2
+        fit = _fit_once(disks, usable, shortest, disks.present, passes)
     return _checked(disks, fit)
 
 
 @dataclass(frozen=True, slots=True)
 class _Disks:
-    """Columns y, x, variances, √intensity; absent disks are 0 with weight 0."""
+    """Arrays (peaks, n): y, x, variances, √intensity; absent disks are 0.
+
+    Positions come last here and below, so that sums over disks are sums of rows.
+    """
 
     y: Array
     x: Array
@@ -136,10 +140,10 @@ class _Fit:
 def _disks(position: Array, covariance: Array, intensity: Array) -> _Disks:
     present = np.isfinite(position[..., 0]) & np.isfinite(intensity)
     most = int(np.flatnonzero(present.any(axis=0)).max(initial=0)) + 1
-    present = present[:, :most]
+    present = np.ascontiguousarray(present[:, :most].T)
 
     def column(values: Array) -> Array:
-        return np.where(present, np.nan_to_num(values[:, :most]), 0.0)
+        return np.where(present, np.nan_to_num(values[:, :most].T), 0.0)
 
     return _Disks(
         y=column(position[..., 0]),
@@ -154,30 +158,31 @@ def _disks(position: Array, covariance: Array, intensity: Array) -> _Disks:
 
 def _reach(disks: _Disks, origin: Array, radius: float) -> Array:
     """Present disks within `radius` of the origin: the ones indexed first."""
-    y = disks.y - origin[:, :1]
-    x = disks.x - origin[:, 1:]
+    y, x = disks.y - origin[0], disks.x - origin[1]
     near: Array = disks.present & (y * y + x * x < radius**2)
     return near
 
 
-def _fit_once(disks: _Disks, start: Array, shortest: float, candidates: Array) -> _Fit:
+def _fit_once(
+    disks: _Disks, start: Array, shortest: float, candidates: Array, passes: int
+) -> _Fit:
     """Index on `start`, then weighted least squares with weights from its residuals."""
     h, k, residual_y, residual_x = _indexed(disks, start)
     distance2 = residual_y**2 + residual_x**2
     on = candidates & (distance2 < (0.25 * shortest) ** 2)
     variance = 0.5 * (disks.yy + disks.xx)
     floor = 1e-12 * shortest**2
-    scatter = np.zeros(len(start))
+    scatter = np.zeros(start.shape[1])
     robust = on.astype(float)
-    for _ in range(2):
-        weight = robust / (variance + scatter[:, None] + floor)
+    for _ in range(passes):
+        weight = robust / (variance + scatter + floor)
         parameters, inverse, determined = _solve(disks, weight, h, k)
         residual_y, residual_x = _residuals(disks, parameters, h, k)
         distance2 = residual_y**2 + residual_x**2
         scatter = _extra_variance(distance2, variance, on)
-        z = np.sqrt(distance2 / (variance + scatter[:, None] + floor))
+        z = np.sqrt(distance2 / (variance + scatter + floor))
         robust = on * np.minimum(1, _HUBER / np.maximum(z, 1e-9))
-    weight = robust / (variance + scatter[:, None] + floor)
+    weight = robust / (variance + scatter + floor)
     parameters, inverse, determined = _solve(disks, weight, h, k)
     residual_y, residual_x = _residuals(disks, parameters, h, k)
     return _Fit(
@@ -195,7 +200,7 @@ def _fit_once(disks: _Disks, start: Array, shortest: float, candidates: Array) -
 
 def _indexed(disks: _Disks, start: Array) -> tuple[Array, Array, Array, Array]:
     """Nearest lattice point h, k of each disk and the distance from it."""
-    oy, ox, ay, ax, by, bx = (c[:, None] for c in start.T)
+    oy, ox, ay, ax, by, bx = start
     y, x = disks.y - oy, disks.x - ox
     determinant = ay * bx - ax * by
     determinant = np.where(determinant == 0, np.inf, determinant)
@@ -207,7 +212,7 @@ def _indexed(disks: _Disks, start: Array) -> tuple[Array, Array, Array, Array]:
 def _residuals(
     disks: _Disks, parameters: Array, h: Array, k: Array
 ) -> tuple[Array, Array]:
-    oy, ox, ay, ax, by, bx = (c[:, None] for c in parameters.T)
+    oy, ox, ay, ax, by, bx = parameters
     return disks.y - oy - h * ay - k * by, disks.x - ox - h * ax - k * bx
 
 
@@ -217,13 +222,13 @@ def _extra_variance(distance2: Array, variance: Array, on: Array) -> Array:
     For Gaussian residuals of variance v in each direction the median of d²/2 is v ln 2;
     the fit of three parameters to n disks takes (n − 3)/n of it.
     """
-    number = on.sum(1)
+    number = on.sum(0)
     correction = number / np.maximum(number - 3, 1) / _CHI2_MEDIAN
-    excess = np.where(on, distance2 * correction[:, None] - variance, np.inf)
-    excess.sort(axis=1)
+    excess = np.where(on, distance2 * correction - variance, np.inf)
+    excess.sort(axis=0)
     middle = np.maximum(number - 1, 0)
-    rows = np.arange(len(excess))
-    median = 0.5 * (excess[rows, middle // 2] + excess[rows, (middle + 1) // 2])
+    column = np.arange(len(number))
+    median = 0.5 * (excess[middle // 2, column] + excess[(middle + 1) // 2, column])
     usable = (number > 3) & np.isfinite(median)
     return np.where(usable, np.maximum(median, 0), 0.0)
 
@@ -232,12 +237,12 @@ def _moments(weight: Array, h: Array, k: Array) -> list[Array]:
     """Weighted sums of 1, h, k, hh, hk, kk, each (n,)."""
     wh, wk = weight * h, weight * k
     return [
-        weight.sum(1),
-        wh.sum(1),
-        wk.sum(1),
-        (wh * h).sum(1),
-        (wh * k).sum(1),
-        (wk * k).sum(1),
+        weight.sum(0),
+        wh.sum(0),
+        wk.sum(0),
+        (wh * h).sum(0),
+        (wh * k).sum(0),
+        (wk * k).sum(0),
     ]
 
 
@@ -251,7 +256,7 @@ def _symmetric(moments: list[Array]) -> Array:
 def _solve(
     disks: _Disks, weight: Array, h: Array, k: Array
 ) -> tuple[Array, Array, Array]:
-    """Weighted least squares: parameters (n, 6), inverse normal matrix, determined."""
+    """Weighted least squares: parameters (6, n), inverse (n, 3, 3), determined."""
     s, sh, sk, hh, hk, kk = _moments(weight, h, k)
     minors = [
         hh * kk - hk * hk,
@@ -265,19 +270,21 @@ def _solve(
     determined = determinant > 1e-6 * s * hh * kk
     determined &= s > 0
     safe = np.where(determined, determinant, np.inf)
-    inverse = _symmetric([m / safe for m in minors])
-    columns = []
-    for values in (disks.y, disks.x):
+    a, b, c, d, e, f = minors = [m / safe for m in minors]
+    parameters = np.empty((6, len(s)))
+    for i, values in enumerate((disks.y, disks.x)):
         weighted = weight * values
-        right = [weighted.sum(1), (weighted * h).sum(1), (weighted * k).sum(1)]
-        columns.append((inverse @ np.stack(right, axis=-1)[..., None])[..., 0])
-    return np.stack(columns, axis=-1).reshape(-1, 6), inverse, determined
+        u, v, w = weighted.sum(0), (weighted * h).sum(0), (weighted * k).sum(0)
+        parameters[i] = a * u + b * v + c * w
+        parameters[i + 2] = b * u + d * v + e * w
+        parameters[i + 4] = c * u + e * v + f * w
+    return parameters, _symmetric(minors), determined
 
 
 def _covariance(disks: _Disks, fit: _Fit) -> Array:
     """Covariance (n, 6, 6) of the estimate: N⁻¹ (Σ w² C ⊗ a aᵀ) N⁻¹."""
     w2 = fit.weight**2
-    extra = fit.scatter[:, None]
+    extra = fit.scatter
     blocks = {}
     for name, c in (
         ("yy", disks.yy + extra),
@@ -286,7 +293,7 @@ def _covariance(disks: _Disks, fit: _Fit) -> Array:
     ):
         inner = _symmetric(_moments(w2 * c, fit.h, fit.k))
         blocks[name] = fit.inverse @ inner @ fit.inverse
-    out = np.empty((len(w2), 6, 6))
+    out = np.empty((w2.shape[1], 6, 6))
     out[:, 0::2, 0::2] = blocks["yy"]
     out[:, 1::2, 1::2] = blocks["xx"]
     out[:, 0::2, 1::2] = blocks["yx"]
@@ -296,10 +303,10 @@ def _covariance(disks: _Disks, fit: _Fit) -> Array:
 
 def _checked(disks: _Disks, fit: _Fit) -> LatticeFit:
     """Set what cannot be trusted to NaN, with the reason."""
-    number = fit.on.sum(1)
-    present = disks.present.sum(1)
-    total = np.maximum((disks.root * disks.present).sum(1), 1e-30)
-    quality = np.where(present > 0, (disks.root * fit.on).sum(1) / total, 0.0)
+    number = fit.on.sum(0)
+    present = disks.present.sum(0)
+    total = np.maximum((disks.root * disks.present).sum(0), 1e-30)
+    quality = np.where(present > 0, (disks.root * fit.on).sum(0) / total, 0.0)
     poor = (quality < 0.5) | (number < 0.5 * present)
     status = np.zeros(len(number), np.uint8)
     status |= np.where(number < MIN_DISKS, LatticeStatus.TOO_FEW_DISKS, 0).astype("u1")
@@ -309,11 +316,11 @@ def _checked(disks: _Disks, fit: _Fit) -> LatticeFit:
     )
     status |= np.where(enough & poor, LatticeStatus.MISFIT, 0).astype("u1")
     bad = status > 0
-    weights = np.maximum(fit.weight.sum(1), 1e-30)
-    residual = np.sqrt((fit.weight * fit.distance2).sum(1) / weights)
+    weights = np.maximum(fit.weight.sum(0), 1e-30)
+    residual = np.sqrt((fit.weight * fit.distance2).sum(0) / weights)
     covariance = _covariance(disks, fit)
     return LatticeFit(
-        parameters=np.where(bad[:, None], np.nan, fit.parameters),
+        parameters=np.where(bad, np.nan, fit.parameters).T,
         covariance=np.where(bad[:, None, None], np.nan, covariance),
         residual=np.where(bad, np.nan, residual),
         n_indexed=number.astype(np.int32),
