@@ -18,7 +18,8 @@ from fcunet_dask.types import Array
 
 _LONG_STEP = 0.05
 """Last step, px, of a disk that is given more."""
-_MORE_ROUNDS = 3
+_MORE_ROUNDS = (1.0, 0.5, 0.5)
+"""Length of the steps that it is given: half steps end oscillations."""
 _OUTLIER = 25.0
 """Squared misfit of a pixel, in units of its variance, beyond which it counts less."""
 
@@ -42,7 +43,8 @@ class DiskFits:
     moved : array
         float64 (m,): distance from the start, px.
     step : array
-        float32 (m,): the last step, px; where it is long the fit did not converge.
+        float32 (m,): the last step, px, uncut; where it is long the fit has not
+        converged.
     """
 
     position: Array
@@ -98,12 +100,12 @@ def fit_disks(
     _, _, index, state = _fitted(
         patterns, padded_mask, index, offset, model, gain, steps
     )
-    for _ in range(_MORE_ROUNDS):
+    for length in _MORE_ROUNDS:
         late = xp.nonzero(state.step > _LONG_STEP)[0]
         if not len(late):
             break
         index[:, late], part = _moved_on(
-            patterns, padded_mask, index[:, late], state.rows(late), model, gain
+            patterns, padded_mask, index[:, late], state.rows(late), model, gain, length
         )
         state.put(late, part)
     return _result(index, start, state, model, gain)
@@ -116,12 +118,13 @@ def _moved_on(
     state: "_State",
     model: DiskModel,
     gain: float,
+    length: float,
 ) -> tuple[Array, "_State"]:
-    """Three half steps, which end oscillations, with the window moved to the disk."""
+    """Three more steps, or parts of steps, with the window moved to the disk."""
     index, state = _recentred(index, state, patterns.shape)
     counts, kept = _windows(patterns, padded_mask, index, model, gain)
     for _ in range(3):
-        state = _step(counts, kept, state, model, length=0.5)
+        state = _step(counts, kept, state, model, length)
     return index, state
 
 
@@ -304,6 +307,7 @@ def _step(
     system = normal_equations(weight, T, slope_y, slope_x, rest, model)
     add_priors(system, state.filling, mean, model)
     solution, covariance = solve(system)
+    whole = xp.hypot(solution[-2], solution[-1])
     solution *= length
     step = xp.clip(solution[-2:].T, -0.5, 0.5)
     filled = state.filling + solution[:-3].T
@@ -313,7 +317,7 @@ def _step(
         filled,
         xp.maximum(state.background + solution[-3], 0),
         covariance,
-        xp.hypot(step[:, 0], step[:, 1]),
+        whole,
     )
 
 
