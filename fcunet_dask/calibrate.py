@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import dask.array as da
 import numpy as np
 import xarray as xr
 
@@ -23,6 +24,9 @@ from fcunet_dask.schema import (
     validate,
 )
 from fcunet_dask.types import Array
+
+_PASSES = 3
+"""Of following the beam: each may reach half a disk's distance farther."""
 
 
 def measure_origin(
@@ -73,26 +77,33 @@ def measure_origin(
         centre = np.nanmedian(brightest.reshape(-1, 2), axis=0)
     else:
         centre = np.asarray(expected, float)
-    measured = map_positions(
-        direct_beam,
-        [bragg[BRAGG_Q.name]],
-        2,
-        expected=centre,
-        reach=0.5 * _disk_distance(bragg),
-    ).values
-    kind, surface, variance, residual = _surface(measured, kind)
+    position, reach = bragg[BRAGG_Q.name], 0.5 * _disk_distance(bragg)
+    around = xr.zeros_like(position.isel(peak=0, drop=True)) + centre
+    for _ in range(_PASSES):
+        nearest = map_positions(direct_beam, [position, around], 2, reach=reach)
+        measured = nearest.values
+        chosen, surface, variance, residual = _surface(measured, kind)
+        if np.isfinite(surface).all():
+            around = around.copy(data=_blocks_like(surface, around))
     if not np.isfinite(surface).all():
         surface = np.broadcast_to(centre, surface.shape).copy()
     return xr.Dataset(
         {"origin": ((*SCAN, COMPONENT), surface, {"units": q_units(bragg)})},
         {COMPONENT: list(COMPONENTS)},
         {
-            "kind": kind,
+            "kind": chosen,
             "residual": residual,
             "std": float(np.sqrt(np.nanmean(variance))),
             "measured": int(np.isfinite(measured[..., 0]).sum()),
         },
     )
+
+
+def _blocks_like(values: Array, array: xr.DataArray) -> Any:
+    """`values` in the blocks of `array`."""
+    if array.chunks is None:
+        return values
+    return da.from_array(values, chunks=array.chunks)
 
 
 def _brightest(bragg: xr.Dataset) -> Array:
@@ -234,7 +245,7 @@ def measure_ellipse(
     Raises
     ------
     ParameterError
-        If the known lattice is impossible.
+        If the known lattice is impossible, or cannot be the measured one.
     """
     if min(lengths) <= 0 or not 0 < angle < 180:
         msg = f"lengths must be > 0, 0 < angle < 180; got {lengths}, {angle}"
@@ -249,6 +260,13 @@ def measure_ellipse(
         ]
     )
     _, stretch, right = np.linalg.svd(true @ np.linalg.inv(measured))
+    if stretch[0] > 1.25 * stretch[1]:
+        msg = (
+            f"the measured lattice is {stretch[0] / stretch[1]:.2f} times more stretched "
+            f"one way than the other against lengths {lengths} and {angle}°: these are "
+            "not the same vectors (mind the order of g1 and g2, and 60° against 120°)"
+        )
+        raise ParameterError(msg)
     symmetric = right.T @ np.diag(stretch) @ right
     scale = float(np.sqrt(abs(np.linalg.det(symmetric))))
     return symmetric / scale, scale

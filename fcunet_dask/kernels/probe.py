@@ -304,13 +304,14 @@ class _Sample:
         found = scipy.optimize.minimize(
             self.misfit, start, args=(s, half), method="Nelder-Mead", options=options
         )
-        spread = [
-            self._spread(found.x, s, half, axis, step)
-            for axis, step in ((0, 0.02 * s.radius), (1, 0.1))
-        ]
+        spread = self._spread(found.x, s, half, np.array([0.02 * s.radius, 0.1]))
         radius, edge = float(found.x[0]), float(np.exp(found.x[1]))
         return replace(
-            s, radius=radius, edge=edge, radius_std=spread[0], edge_std=spread[1] * edge
+            s,
+            radius=radius,
+            edge=edge,
+            radius_std=float(spread[0]),
+            edge_std=float(spread[1]) * edge,
         )
 
     def misfit(self, shape: Array, s: DiskStatistics, half: int) -> float:
@@ -321,16 +322,20 @@ class _Sample:
         deviance = disk_deviances(*self.arguments(model), model, s.gain)
         return float(np.minimum(deviance, 50 * len(model.y)).sum()) / 2
 
-    def _spread(
-        self, at: Array, s: DiskStatistics, half: int, axis: int, step: float
-    ) -> float:
-        """Return the standard deviation of a parameter: curvature of the misfit."""
-        ahead, behind = at.copy(), at.copy()
-        ahead[axis] += step
-        behind[axis] -= step
-        both = self.misfit(ahead, s, half) + self.misfit(behind, s, half)
-        curvature = (both - 2 * self.misfit(at, s, half)) / step**2
-        return float(1 / np.sqrt(curvature)) if curvature > 0 else float("nan")
+    def _spread(self, at: Array, s: DiskStatistics, half: int, h: Array) -> Array:
+        """Return the standard deviations (2,): the inverse of the misfit's Hessian."""
+
+        def value(i: float, j: float) -> float:
+            return self.misfit(at + np.array([i, j]) * h, s, half)
+
+        middle = value(0, 0)
+        first = value(1, 0) + value(-1, 0) - 2 * middle
+        second = value(0, 1) + value(0, -1) - 2 * middle
+        mixed = 0.25 * (value(1, 1) + value(-1, -1) - value(1, -1) - value(-1, 1))
+        hessian = np.array([[first, mixed], [mixed, second]]) / np.outer(h, h)
+        if min(first, second) <= 0 or np.linalg.det(hessian) <= 0:
+            return np.full(2, np.nan)
+        return np.asarray(np.sqrt(np.diag(np.linalg.inv(hessian))))
 
 
 def counts_per_electron(patterns: Array, mask: Array) -> float:
