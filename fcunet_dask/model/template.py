@@ -57,7 +57,8 @@ class TemplateMatching:
         counts, spectral magnitude to the power 1, 0.8 and 0.
     kernel : {"flat", "trench", "edge"}
         For the linear methods: the probe; the probe minus a ring around it, of zero
-        sum; the probe's Laplacian, which correlates edges with edges.
+        sum; the probe's Laplacian, which correlates edges with edges. By default
+        ``trench``, and ``flat`` for ``phase``, which has no magnitudes left to shape.
     subpixel : {"fit", "dft", "parabola", "none"}
         ``fit``: outline known, filling unknown (`kernels.disks`); ``dft``: correlation
         on a grid 16 times finer.
@@ -85,7 +86,7 @@ class TemplateMatching:
     center: tuple[float, float] = (0.0, 0.0)
     mask: Array | None = None
     method: Method = "normalized"
-    kernel: Kernel = "trench"
+    kernel: Kernel | None = None
     subpixel: Subpixel = "fit"
     structure: float = 0.3
     gain: float = 1.0
@@ -218,7 +219,7 @@ def _check(detector: TemplateMatching) -> None:
             raise ParameterError(msg)
     choices = {
         "method": ("normalized", "cross", "hybrid", "phase"),
-        "kernel": ("flat", "trench", "edge"),
+        "kernel": ("flat", "trench", "edge", None),
         "subpixel": ("none", "parabola", "dft", "fit"),
     }
     for name, allowed in choices.items():
@@ -281,8 +282,10 @@ def _make_prepared(
 
 
 def _search_recipe(detector: TemplateMatching) -> SearchRecipe:
-    names = [f.name for f in fields(SearchRecipe)]
-    return SearchRecipe(**{name: getattr(detector, name) for name in names})
+    values = {f.name: getattr(detector, f.name) for f in fields(SearchRecipe)}
+    if detector.kernel is None:
+        values["kernel"] = "flat" if detector.method == "phase" else "trench"
+    return SearchRecipe(**values)
 
 
 def clean(patterns: Array) -> tuple[Array, Array]:

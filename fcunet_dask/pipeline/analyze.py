@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from fcunet_dask.calibrate import apply_calibration, measure_origin
@@ -64,7 +65,9 @@ def analyze(
         results[f"reference_{name}"] = reference[name]
     choices = {
         "origin": {**origin.attrs, "from": "brightest disks"},
-        "ellipse": "none" if settings.transform is None else "given",
+        "transform": np.eye(2).tolist()
+        if settings.transform is None
+        else np.asarray(settings.transform, float).tolist(),
         "basis": {
             "from": how,
             "g1": basis["g1"].values.tolist(),

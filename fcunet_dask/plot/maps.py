@@ -141,7 +141,9 @@ def _bragg_map(ax: Axes, results: xr.Dataset) -> None:
     reach = 1.08 * max(np.abs(y[rows]).max(), np.abs(x[columns]).max())
     blurred = gaussian_filter(histogram, reach / (y[1] - y[0]) / 120)
     image = np.log10(np.maximum(blurred / max(blurred.max(), 1e-30), 1e-4))
-    ax.imshow(image, extent=(x[0], x[-1], y[-1], y[0]), cmap="magma")
+    half = 0.5 * (x[1] - x[0])
+    extent = (x[0] - half, x[-1] + half, y[-1] + half, y[0] - half)
+    ax.imshow(image, extent=extent, cmap="magma")
     for i in range(results["reference_g1"].shape[0]):
         points = _lattice_points(results, i, reach)
         ax.plot(points[:, 1], points[:, 0], "+", ms=8, mew=0.8, color=f"C{2 * i}")

@@ -47,7 +47,8 @@ def pattern(
                 Circle((position[1], position[0]), radius, fill=False, ec="C1", lw=0.8)
             )
             ax.add_patch(_ellipse(position, covariance))
-        points = _lattice(here, float(max(np.abs(y).max(), np.abs(x).max())))
+        transform = np.array(results.attrs["provenance"]["transform"])
+        points = _lattice(here, transform, float(max(np.abs(y).max(), np.abs(x).max())))
         ax.plot(points[:, 1], points[:, 0], "x", ms=4, mew=0.8, color="C0")
         title += f"; strain ε_xx {100 * float(here['strain_xx']):.3f} %"
         title += f" ± {100 * float(here['strain_xx_std']):.3f} %"
@@ -83,14 +84,16 @@ def _ellipse(position: Array, covariance: Array, enlarged: float = 10.0) -> Elli
     )
 
 
-def _lattice(here: xr.Dataset, reach: float) -> Array:
+def _lattice(here: xr.Dataset, transform: Array, reach: float) -> Array:
     """Points of the fitted lattice, in the coordinates of the pattern."""
     G = np.stack([np.asarray(here["g1"]), np.asarray(here["g2"])])
-    origin = np.asarray(here["origin"]) + np.asarray(here["beam"])
+    distortion = np.linalg.inv(transform).T
+    beam = np.asarray(here["beam"])
     if not np.isfinite(G).all():
         return np.empty((0, 2))
     most = int(np.ceil(3 * reach / np.sqrt((G**2).sum(1)).min()))
     axis = np.arange(-most, most + 1)
     h, k = (a.ravel() for a in np.meshgrid(axis, axis))
-    points = origin + np.stack([h, k], axis=-1) @ G
+    lattice = np.asarray(here["origin"]) + np.stack([h, k], axis=-1) @ G
+    points = beam + lattice @ distortion
     return np.asarray(points[(np.abs(points) < reach).all(axis=1)])
