@@ -61,7 +61,7 @@ def strain_bound(vectors, origin, disks, profile, reach):
 
 
 def _small_strain_jacobian(g):
-    """Derivatives (3, 4) of ε_xx, ε_yy, ε_xy by g₁ and g₂ at zero strain.
+    """Return the derivatives (3, 4) of ε_xx, ε_yy, ε_xy by g₁ and g₂ at zero strain.
 
     G = F⁻ᵀ G₀ gives dF = −(dG G⁻¹)ᵀ, and ε is its symmetric part.
     """
