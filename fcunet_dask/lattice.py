@@ -297,8 +297,8 @@ def _why_none(status: Array) -> str:
     return (
         f"no position has a lattice: of {status.size}, {few} have fewer than four disks "
         f"on it, {line} have all on one line, in {misfit} less than half of the disks or "
-        "of their intensity lies on it; look at the disks (fcunet-dask view), or pass g1 "
-        "and g2, or allow more grains"
+        "of their intensity lies on it, or loosely; look at the disks (fcunet-dask "
+        "view), or pass g1 and g2, or allow more grains"
     )
 
 

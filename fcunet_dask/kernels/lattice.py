@@ -17,6 +17,8 @@ from fcunet_dask.types import Array
 MIN_DISKS = 4
 """Disks a lattice needs: three determine it, the fourth says whether it is one."""
 _HUBER = 2.5
+_LOOSE = 0.1
+"""Largest residual over the shortest lattice vector; chance leaves 0.18."""
 _CHI2_MEDIAN = 2 * np.log(2.0)
 
 
@@ -28,7 +30,9 @@ class LatticeStatus(IntFlag):
     COLLINEAR = 2
     """All disks on one line: one lattice vector is not determined."""
     MISFIT = 4
-    """Less than half of the intensity, or of the disks, lies on the lattice."""
+    """Less than half of the intensity, or of the disks, lies on the lattice; or they
+    scatter about it by more than a tenth of the shortest lattice vector, as disks do that
+    are near lattice points by chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +305,12 @@ def _covariance(disks: _Disks, fit: _Fit) -> Array:
     return out
 
 
+def _shortest2(parameters: Array) -> Array:
+    """Squared length of the shorter of g₁ and g₂, (n,)."""
+    _, _, ay, ax, by, bx = parameters
+    return np.minimum(ay * ay + ax * ax, by * by + bx * bx)
+
+
 def _checked(disks: _Disks, fit: _Fit) -> LatticeFit:
     """Set what cannot be trusted to NaN, with the reason."""
     number = fit.on.sum(0)
@@ -308,6 +318,10 @@ def _checked(disks: _Disks, fit: _Fit) -> LatticeFit:
     total = np.maximum((disks.root * disks.present).sum(0), 1e-30)
     quality = np.where(present > 0, (disks.root * fit.on).sum(0) / total, 0.0)
     poor = (quality < 0.5) | (number < 0.5 * present)
+    weights = np.maximum(fit.weight.sum(0), 1e-30)
+    residual = np.sqrt((fit.weight * fit.distance2).sum(0) / weights)
+    loose = residual > _LOOSE * np.sqrt(_shortest2(fit.parameters))
+    poor |= fit.determined & loose
     status = np.zeros(len(number), np.uint8)
     status |= np.where(number < MIN_DISKS, LatticeStatus.TOO_FEW_DISKS, 0).astype("u1")
     enough = number >= MIN_DISKS
@@ -316,8 +330,6 @@ def _checked(disks: _Disks, fit: _Fit) -> LatticeFit:
     )
     status |= np.where(enough & poor, LatticeStatus.MISFIT, 0).astype("u1")
     bad = status > 0
-    weights = np.maximum(fit.weight.sum(0), 1e-30)
-    residual = np.sqrt((fit.weight * fit.distance2).sum(0) / weights)
     covariance = _covariance(disks, fit)
     return LatticeFit(
         parameters=np.where(bad, np.nan, fit.parameters).T,

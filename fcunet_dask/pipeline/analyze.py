@@ -76,12 +76,19 @@ def analyze(
         "reference": {
             "from": "median of all"
             if settings.reference is None
-            else str(settings.reference),
+            else _words(settings.reference),
             "positions": reference["n_positions"].values.tolist(),
         },
         "axes": settings.axes,
     }
     return results, choices
+
+
+def _words(region: tuple[slice, slice]) -> str:
+    """Rows and columns as they are typed: ``:,0:16``."""
+    ends = [[s.start, s.stop] for s in region]
+    parts = [":".join("" if e is None else str(e) for e in pair) for pair in ends]
+    return "rows and columns " + ",".join(parts)
 
 
 def _pixel(bragg: xr.Dataset, probe: xr.Dataset) -> float:
