@@ -30,7 +30,7 @@ from fcunet_dask.types import Array
 
 Subpixel = Literal["none", "parabola", "dft", "fit"]
 
-_BATCH_BYTES = 2**21
+_BATCH_BYTES = 2**22
 _MOST_PREPARED = 8
 _STEPS = (2, 2)
 """Of the fit of a disk (`kernels.disks.fit_disks`), from the coarse search's start."""
