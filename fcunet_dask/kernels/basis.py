@@ -262,10 +262,10 @@ def reduced(vectors: Array) -> Array:
     while True:
         if a @ a > b @ b:
             a, b = b, a
-        shift = np.rint(a @ b / (a @ a))
-        if shift == 0:
+        shorter = b - np.rint(a @ b / (a @ a)) * a
+        if not shorter @ shorter < (1 - 1e-12) * (b @ b):  # at ±½ it would alternate
             break
-        b = b - shift * a
+        b = shorter
     shortest = [v for v in (a, b, b - a, b + a) if v @ v < 1.02**2 * (a @ a)]
     first = max(shortest, key=lambda v: (round(abs(v[1]) / np.hypot(*v), 6), abs(v[0])))
     rest = [v for v in (a, b) if abs(np.linalg.det([first, v])) > 1e-9 * (a @ a)]

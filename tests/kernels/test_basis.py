@@ -192,3 +192,14 @@ def test_an_empty_histogram_has_no_maxima():
     position, weight = histogram_maxima(np.zeros((9, 9)), 0.5, 1.0)
     assert position.shape == (0, 2)
     assert weight.shape == (0,)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1 / 3, 0.1, 7.3])
+@pytest.mark.parametrize("turn", np.linspace(0, 3, 13))
+def test_reduction_ends_where_half_a_vector_is_to_be_taken_off(scale, turn):
+    c, s = np.cos(turn), np.sin(turn)
+    R = np.array([[c, -s], [s, c]])
+    basis = np.concatenate([R @ [scale, 0.0], R @ [0.5 * scale, 3 * scale]])
+    found = reduced(basis)
+    assert np.hypot(*found[:2]) == pytest.approx(scale)
+    assert abs(np.linalg.det(found.reshape(2, 2))) == pytest.approx(3 * scale**2)
