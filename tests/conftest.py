@@ -1,9 +1,16 @@
 """Scans that many tests look at, and a scheduler that must not run."""
 
+import os
+
 import dask
 import pytest
 from fcunet_dask import estimate_probe, load_detector, run, simulate_scan
+from hypothesis import settings
 from threadpoolctl import threadpool_limits
+
+# the same examples in every run of CI; new ones in every run of a developer
+settings.register_profile("ci", derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 
 @pytest.fixture(scope="session", autouse=True)

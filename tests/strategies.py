@@ -1,11 +1,16 @@
 """Hypothesis strategies that the tests share."""
 
+import os
+
 import numpy as np
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 quick = settings(
-    max_examples=25, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    derandomize=bool(os.environ.get("CI")),
 )
 """Few examples, no deadline: CI machines are shared."""
 

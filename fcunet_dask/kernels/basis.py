@@ -106,7 +106,8 @@ class Basis:
     ----------
     vectors : numpy.ndarray
         (4,): g1_y, g1_x, g2_y, g2_x, reduced: g₁ the shortest vector (of equal ones
-        that closest to +x), g₂ on its side towards +y.
+        that closest to +x), g₂ on its side towards +y (of equal ones that closest to
+        g₁).
     explained : float
         Share of the weight of the spots on the lattice, 0 to 1.
     n_spots : int
@@ -272,7 +273,11 @@ def reduced(vectors: Array) -> Array:
     second = min(rest, key=lambda v: float(v @ v))
     first = first if (first[1], first[0]) > (0, 0) else -first
     cross = first[1] * second[0] - first[0] * second[1]
-    return np.concatenate([first, second if cross > 0 else -second])
+    second = second if cross > 0 else -second
+    equal = (second, second - first, second + first)
+    least = min(v @ v for v in equal) * (1 + 1e-9)
+    second = max((v for v in equal if v @ v <= least), key=lambda v: float(v @ first))
+    return np.concatenate([first, second])
 
 
 def find_bases(
