@@ -3,7 +3,7 @@
 python benchmarks/memory.py [lengths, in units of the worker's memory, as 1,4,10]
 
 Scans of 256² patterns are written to disk, in the folder of this script, and deleted
-afterwards; a fifth of their size or less.
+afterwards.
 """
 
 import sys
