@@ -10,6 +10,7 @@ import xarray as xr
 from dask import config
 from dask.base import compute
 from dask.delayed import delayed
+from dask.tokenize import tokenize
 from threadpoolctl import threadpool_limits
 
 from fcunet_dask._source import BlockSource, Slices, source_of
@@ -72,8 +73,16 @@ def map_patterns(
     source = source_of(pattern.data)
     if source is not None:
         edges = delayed((_edges(rows), _edges(columns)), pure=True)
+        # the name of the patterns tells a file from the one that replaced it
+        token = tokenize(pattern.data.name, function, tuple(widths.items()))
         packed = da.map_blocks(
-            _read_and_pack, source, edges, packer, chunks=chunks, meta=meta
+            _read_and_pack,
+            source,
+            edges,
+            packer,
+            chunks=chunks,
+            meta=meta,
+            name=f"map-patterns-{token}",
         )
     else:
         data = _whole_in_q(pattern.data)
@@ -193,7 +202,12 @@ def _commit_block(
     if source is not None:
         region: Slices = (*store.region(block_id), slice(None), slice(None))
         data = source.read(region)
-    store.write(block_id, function(np.asarray(data)))
+    if data is None:
+        msg = "a block without a source needs its patterns"
+        raise ValueError(msg)
+    with threadpool_limits(1):
+        values = function(data)
+    store.write(block_id, values)
 
 
 def map_positions(

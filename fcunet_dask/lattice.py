@@ -10,6 +10,7 @@ from fcunet_dask._blockwise import map_positions
 from fcunet_dask.errors import AnalysisError, ParameterError
 from fcunet_dask.kernels.basis import find_bases, histogram_maxima, reduced
 from fcunet_dask.kernels.lattice import LatticeFit, LatticeStatus, fit_lattices
+from fcunet_dask.kernels.strain import deformed_vectors, strain_tensor
 from fcunet_dask.schema import (
     BRAGG_COVARIANCE,
     BRAGG_INTENSITY,
@@ -257,8 +258,8 @@ def reference_lattice(
 
     Notes
     -----
-    The median is taken component by component. A grain without a position in the region
-    takes its vectors from all of its positions.
+    Referred to it the median strain and rotation of the region are zero, in any basis.
+    A grain without a position in the region takes its vectors from all of its positions.
     """
     validate(lattice, G1, G2, N_INDEXED, LATTICE_STATUS)
     inside = _region_mask(lattice, region, mask)
@@ -282,11 +283,21 @@ def reference_lattice(
         start = (
             np.array(lattice.attrs["basis"][g]) if "basis" in lattice.attrs else None
         )
-        rows.append(np.median(vectors[chosen], axis=0) if chosen.any() else start)
+        rows.append(_median_lattice(vectors[chosen]) if chosen.any() else start)
         numbers.append(int(chosen.sum()))
     return _lattice_dataset(
         np.array(rows), q_units(lattice), n_positions=("grain", numbers)
     )
+
+
+def _median_lattice(vectors: Array) -> Array:
+    """Lattice from which the median strain and rotation are zero, in any basis."""
+    middle = np.median(vectors, axis=0)
+    for _ in range(3):
+        strain, _ = strain_tensor(vectors, np.broadcast_to(middle, vectors.shape))
+        shift = np.median(strain, axis=0)
+        middle = deformed_vectors(middle, shift[:3], shift[3])
+    return middle
 
 
 def _why_none(status: Array) -> str:

@@ -52,12 +52,16 @@ def compute_strain(
     Raises
     ------
     ParameterError
-        If `axes` is unknown.
+        If `axes` is unknown, or the reference has another number of grains.
     """
     validate(lattice, G1, G2, LATTICE_COVARIANCE)
     vectors = np.concatenate(
         [np.atleast_2d(reference[name].values) for name in ("g1", "g2")], axis=1
     )
+    grains = len(lattice.attrs.get("basis", vectors))
+    if len(vectors) != grains:
+        msg = f"the reference has {len(vectors)} grains, the lattice {grains}"
+        raise ParameterError(msg)
     angle = _axes_angle(lattice, vectors[0], axes)
     grain = lattice.get("grain_index", xr.zeros_like(lattice["n_indexed"]))
     result = map_positions(

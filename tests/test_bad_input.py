@@ -5,7 +5,14 @@ import errno
 import numpy as np
 import pytest
 import xarray as xr
-from fcunet_dask import load_detector, run, save_scan, simulate_scan
+from fcunet_dask import (
+    compute_strain,
+    load_detector,
+    open_scan,
+    run,
+    save_scan,
+    simulate_scan,
+)
 from fcunet_dask._commit import BlockStore
 from fcunet_dask.errors import (
     AnalysisError,
@@ -15,7 +22,10 @@ from fcunet_dask.errors import (
     StoreError,
 )
 from fcunet_dask.kernels.lattice import LatticeStatus
+from fcunet_dask.kernels.probe import counts_per_electron
+from fcunet_dask.lattice import given_lattice
 from fcunet_dask.model import PatternStatus
+from fcunet_dask.pipeline import open_results
 
 SMALL = {
     "scan": (3, 5),
@@ -216,3 +226,37 @@ def test_a_full_disk_and_then_room(tmp_path, monkeypatch):
     plain = run(scan, tmp_path / "plain")
     for name in ("bragg_q", "strain_xx", "rotation_std"):
         np.testing.assert_array_equal(resumed[name], plain[name])
+
+
+def test_a_scan_is_never_overwritten_by_results(scan, tmp_path):
+    save_scan(scan[["pattern"]], tmp_path / "raw.zarr")
+    with pytest.raises(StoreError, match=r"holds.* pattern.*never replaced"):
+        run(tmp_path / "raw.zarr", tmp_path / "raw.zarr", overwrite=True)
+    kept = open_scan(tmp_path / "raw.zarr").pattern.values
+    np.testing.assert_array_equal(kept, scan.pattern.values)
+
+
+def test_a_scan_is_not_opened_as_results(scan, tmp_path):
+    save_scan(scan[["pattern"]], tmp_path / "raw.zarr")
+    with pytest.raises(StoreError, match="is a scan, not the results of a run"):
+        open_results(tmp_path / "raw.zarr")
+
+
+def test_clipped_patterns_keep_a_gain_of_their_order(scan):
+    clipped = np.minimum(scan.pattern.values, 40).reshape(-1, *scan.pattern.shape[2:])
+    gain = counts_per_electron(clipped, np.ones(clipped.shape[1:], bool))
+    assert 0.3 < gain < 3
+
+
+def test_flat_patterns_have_a_gain():
+    flat = np.full((3, 32, 32), 7.0)
+    assert counts_per_electron(flat, np.ones((32, 32), bool)) > 0
+
+
+def test_a_reference_with_other_grains_is_refused(scan, tmp_path):
+    results = run(scan, tmp_path / "out.zarr")
+    names = ["g1", "g2", "lattice_covariance", "n_indexed", "grain_index"]
+    lattice = results[names].assign_attrs(basis=[[0, 1, 1, 0], [1, 1, 1, -1]])
+    one = given_lattice((0.1, 0.4), (0.4, -0.1))
+    with pytest.raises(ParameterError, match="1 grains, the lattice 2"):
+        compute_strain(lattice, one)

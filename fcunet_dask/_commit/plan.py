@@ -97,6 +97,17 @@ def refuse_foreign(path: Path) -> None:
         raise StoreError(msg)
 
 
+def refuse_kind(path: Path, plan: Mapping[str, Any]) -> None:
+    """Refuse a store of other things: results never replace a scan, nor it them."""
+    there = set(read_attrs(path)[KEY].get("arrays", plan["arrays"]))
+    if there != set(plan["arrays"]):
+        msg = (
+            f"{path} holds {', '.join(sorted(there))}, which is something else than what "
+            "is to be written; it is never replaced by it: choose another name"
+        )
+        raise StoreError(msg)
+
+
 def refuse_other(path: Path, plan: Mapping[str, Any], *, resume: bool) -> None:
     if not resume:
         msg = f"{path} exists; pass overwrite=True, or choose another name"

@@ -34,6 +34,7 @@ from fcunet_dask._commit.plan import (
     make_plan,
     make_store,
     refuse_foreign,
+    refuse_kind,
     refuse_other,
 )
 from fcunet_dask.errors import StoreError
@@ -116,6 +117,7 @@ class BlockStore:
         plan = make_plan(arrays, block, fingerprint)
         if target.exists():
             refuse_foreign(target)
+            refuse_kind(target, plan)
             owner = Owner.take(target / MARKS)
             try:
                 if not overwrite:

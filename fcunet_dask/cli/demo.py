@@ -29,8 +29,7 @@ def demo(
     folder.mkdir(parents=True, exist_ok=True)
     scan_path, out = folder / "scan.zarr", folder / "strain.zarr"
     truth = simulate_scan(RECIPE)
-    if not scan_path.exists():
-        save_scan(truth[["pattern"]], scan_path)
+    save_scan(truth[["pattern"]], scan_path, overwrite=True)
     scan = open_scan(scan_path)
     unstrained = (slice(None), slice(0, RECIPE.scan[1] // 4))
     with progress_bars() as progress:

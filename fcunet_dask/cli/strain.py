@@ -120,7 +120,7 @@ def draw(results: xr.Dataset, out: Path) -> Path:
     """Save the figure that judges a run beside its results; return its path."""
     from fcunet_dask.plot import summary  # noqa: PLC0415 - matplotlib is slow to import
 
-    path = out.with_suffix(".png")
+    path = out.with_name(f"{out.name.removesuffix('.zarr')}.png")
     summary(results).savefig(path, dpi=110)
     return path
 

@@ -69,7 +69,7 @@ def open_scan(
     """
     _refuse_no_pair("blocks", blocks)
     _refuse_no_pair("scan_shape", scan_shape)
-    location = Path(path)
+    location = Path(path).absolute()
     raw = reader_for(location)(location, dataset)
     layout = arrange(raw, scan_shape)
     known = _calibration(raw, layout, calibration)

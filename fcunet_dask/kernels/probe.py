@@ -157,6 +157,8 @@ def search_radius(patterns: Array, mask: Array) -> float:
     """
     patterns = np.where(np.isfinite(patterns), patterns, 0)
     largest = min(patterns.shape[1:]) / 5
+    if largest < 1.5:
+        return float("nan")
     radii = np.geomspace(1.5, largest, int(np.log(largest / 1.5) / np.log(1.1)) + 2)
     scores = [_likeness(patterns, mask, float(r)) for r in radii]
     best = int(np.argmax(scores))
@@ -374,14 +376,18 @@ def counts_per_electron(patterns: Array, mask: Array) -> float:
     if positive.size < 100:
         return 1.0
     step = float(counts[counts > 0].min())
-    if np.median(level[(level > np.quantile(positive, 0.7)) & measures]) < 4 * step:
+    if np.median(level[(level >= np.quantile(positive, 0.7)) & measures]) < 4 * step:
         return step
     # where whole steps are counted, nothing but electrons is in dark pixels
-    counting = np.allclose(counts / step, np.rint(counts / step), atol=1e-3)
+    counting = np.allclose(counts / step, np.rint(counts / step), rtol=0, atol=1e-3)
+    around = scipy.ndimage.maximum_filter(counts, (1, 3, 3))[:, 1:-1, 1:-1]
     bright = (level > np.quantile(positive, 0.3 if counting else 0.7)) & measures
+    bright &= around < counts.max()  # next to a clipped pixel nothing fluctuates
+    if bright.sum() < 100:
+        return step
     diagonal = [counts[:, y, x] for y in _AROUND for x in _AROUND]
     unlike = np.var(diagonal, axis=0)[bright] / level[bright]
     smooth = unlike <= np.quantile(unlike, 0.05)
     deviation = ((inner - neighbours)[bright] ** 2 / level[bright])[smooth]
-    gain = float(max(np.median(deviation) / (_CHI2_MEDIAN * 1.25), 1e-12))
-    return step if 0.5 < gain / step < 2 else gain
+    gain = float(np.median(deviation) / (_CHI2_MEDIAN * 1.25))
+    return step if not gain > 0 or 0.5 < gain / step < 2 else gain

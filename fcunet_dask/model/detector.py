@@ -69,7 +69,8 @@ class DiskDetector(Protocol):
     """Anything that finds disks; a user's own is one class with these two members.
 
     A detector is small, immutable and picklable: it travels to the workers, and what is
-    large is made there.
+    large is made there. Equal detectors have equal Dask tokens (`__dask_tokenize__`): by
+    them a run knows whether it may go on.
     """
 
     @property

@@ -310,13 +310,13 @@ def clean(patterns: Array) -> tuple[Array, Array]:
         if not bool(xp.isfinite(total).all()):
             finite = xp.isfinite(patterns)
             missing = ~finite.all(axis=(1, 2))
-            status |= xp.where(missing, PatternStatus.NOT_FINITE, 0).astype(xp.uint8)
+            status |= missing.astype(xp.uint8) * int(PatternStatus.NOT_FINITE)
             patterns = xp.where(finite, patterns, 0)
     if patterns.dtype.kind != "u":
         negative = patterns.min(axis=(1, 2)) < 0
-        status |= xp.where(negative, PatternStatus.NEGATIVE, 0).astype(xp.uint8)
+        status |= negative.astype(xp.uint8) * int(PatternStatus.NEGATIVE)
     empty = patterns.max(axis=(1, 2)) <= 0
-    status |= xp.where(empty, PatternStatus.EMPTY, 0).astype(xp.uint8)
+    status |= empty.astype(xp.uint8) * int(PatternStatus.EMPTY)
     return patterns, status
 
 
@@ -336,6 +336,7 @@ def arrange(found: Candidates, status: Array, limits: PeakLimits, n: int) -> Pea
     peaks.intensity[at] = to_host(found.brightness[chosen])
     peaks.score[at] = to_host(found.score[chosen])
     nothing = (keep.sum(axis=1) == 0).astype(xp.uint8)
-    status = status | capped * PatternStatus.CAPPED | nothing * PatternStatus.NO_DISKS
+    status = status | capped * int(PatternStatus.CAPPED)
+    status |= nothing * int(PatternStatus.NO_DISKS)
     peaks.status[:] = to_host(status)
     return peaks

@@ -65,27 +65,28 @@ def analyze(
         results[f"reference_{name}"] = reference[name]
     choices = {
         "origin": {**origin.attrs, "from": "brightest disks"},
+        "basis": {"from": how, **_vectors(basis)},
+        "reference": {
+            "from": _words(settings.reference),
+            "positions": reference["n_positions"].values.tolist(),
+        },
         "transform": np.eye(2).tolist()
         if settings.transform is None
         else np.asarray(settings.transform, float).tolist(),
-        "basis": {
-            "from": how,
-            "g1": basis["g1"].values.tolist(),
-            "g2": basis["g2"].values.tolist(),
-        },
-        "reference": {
-            "from": "median of all"
-            if settings.reference is None
-            else _words(settings.reference),
-            "positions": reference["n_positions"].values.tolist(),
-        },
         "axes": settings.axes,
     }
     return results, choices
 
 
-def _words(region: tuple[slice, slice]) -> str:
+def _vectors(basis: xr.Dataset) -> dict[str, Any]:
+    """g₁ and g₂ of each grain, as lists."""
+    return {name: basis[name].values.tolist() for name in ("g1", "g2")}
+
+
+def _words(region: tuple[slice, slice] | None) -> str:
     """Rows and columns as they are typed: ``:,0:16``."""
+    if region is None:
+        return "median of all"
     ends = [[s.start, s.stop] for s in region]
     parts = [":".join("" if e is None else str(e) for e in pair) for pair in ends]
     return "rows and columns " + ",".join(parts)
@@ -99,4 +100,4 @@ def _pixel(bragg: xr.Dataset, probe: xr.Dataset) -> float:
 
 
 def _small(lattice: xr.Dataset) -> bool:
-    return bool(lattice.nbytes < 2**30)
+    return bool(lattice.nbytes < 2**27)

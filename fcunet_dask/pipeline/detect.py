@@ -162,7 +162,7 @@ def describe(detector: DiskDetector) -> dict[str, Any]:
     """Plain parameters of a detector, arrays by their hash."""
     values: dict[str, Any] = {
         "type": type(detector).__name__,
-        "token": str(getattr(detector, "token", "")),
+        "token": str(getattr(detector, "token", "") or tokenize(detector)),
     }
     for name, value in getattr(detector, "__dict__", {}).items():
         if isinstance(value, int | float | str) and name != "token":

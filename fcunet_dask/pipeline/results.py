@@ -72,6 +72,9 @@ def open_results(out: str | Path) -> xr.Dataset:
         `xarray.open_zarr`.
     """
     store = BlockStore(out)
+    if BRAGG_VARIABLES[0].name not in store.arrays:
+        msg = f"{out} is a scan, not the results of a run"
+        raise StoreError(msg)
     if not store.complete:
         done = store.grid[0] * store.grid[1] - len(store.pending())
         msg = (
@@ -81,6 +84,7 @@ def open_results(out: str | Path) -> xr.Dataset:
         raise StoreError(msg)
     results = xr.open_zarr(out, consolidated=False, chunks={})
     results.attrs["provenance"] = store.summary["provenance"]
+    results.attrs["calibration"] = store.summary["provenance"]["calibration"]["values"]
     results = results.assign_coords(component=list(COMPONENTS), pair=list(PAIRS))
     if "strain_xx" not in results:
         msg = f"{out} holds no strain: run it again"

@@ -83,7 +83,9 @@ def run(
     if scan[PATTERN.name].chunks is None:
         scan = scan.chunk(dict.fromkeys(SCAN, BLOCK))
     with threadpool_limits(1):
-        return _run(scan, Path(out), settings, overwrite=overwrite, progress=progress)
+        return _run(
+            scan, Path(out).absolute(), settings, overwrite=overwrite, progress=progress
+        )
 
 
 def _fields(settings: Settings | None) -> dict[str, Any]:
