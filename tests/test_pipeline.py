@@ -274,3 +274,28 @@ def test_a_detector_of_ones_own(scan, tmp_path, probe):
 def test_finished_results_can_be_opened_again(scan, tmp_path):
     found = run(scan, tmp_path / "out")
     xr.testing.assert_identical(open_results(tmp_path / "out").load(), found.load())
+
+
+def test_a_part_of_a_calibration_leaves_the_rest_to_the_file(scan, tmp_path):
+    whole = Calibration(q_step=0.03, scan_step=2.0, scan_rotation=12.0)
+    save_scan(
+        scan[["pattern"]].assign_attrs(calibration=whole.to_dict()), tmp_path / "s"
+    )
+    for given in (tmp_path / "s", open_scan(tmp_path / "s")):
+        out = run(given, tmp_path / "out", calibration=Calibration(scan_step=3.0))
+        kept = out.attrs["calibration"]
+        assert (kept["q_step"], kept["scan_step"]) == (0.03, 3.0)
+        assert kept["scan_rotation"] == 12.0
+
+
+def test_settings_without_sense_are_refused_before_any_work(scan, tmp_path):
+    wrong = [
+        {"origin": "sphere"},
+        {"axes": float("nan")},
+        {"g1": (0, 1), "g2": (0, 2)},
+        {"reference": (slice(90, 99), slice(None))},
+    ]
+    for settings in wrong:
+        with pytest.raises(ParameterError):
+            run(scan, tmp_path / "out", **settings)
+    assert not (tmp_path / "out").exists()

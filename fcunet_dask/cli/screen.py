@@ -94,7 +94,7 @@ def pair(text: str | None, option: str) -> tuple[float, float] | None:
     return y, x
 
 
-def overlaid(known: Calibration, **given: float | None) -> Calibration:
-    """Return `known` with the values that are given."""
-    values = known.to_dict() | {n: v for n, v in given.items() if v is not None}
-    return Calibration.from_dict(values)
+def given_calibration(**values: float | None) -> Calibration | None:
+    """Return what was given of a calibration; None where nothing was."""
+    given = {name: value for name, value in values.items() if value is not None}
+    return Calibration.from_dict(given) if given else None

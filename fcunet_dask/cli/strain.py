@@ -8,10 +8,9 @@ import typer
 import xarray as xr
 from rich.table import Table
 
-from fcunet_dask.calibration import Calibration
 from fcunet_dask.cli.screen import (
     console,
-    overlaid,
+    given_calibration,
     pair,
     progress_bars,
     region,
@@ -71,15 +70,14 @@ def strain(
     on where it stopped.
     """
     shape = None if scan_shape is None else _shape(scan_shape)
-    opened = open_scan(scan, dataset=dataset, scan_shape=shape)
-    calibration = overlaid(
-        Calibration.from_dict(opened.attrs["calibration"]),
+    calibration = given_calibration(
         q_step=q_step,
         scan_step=scan_step,
         voltage=voltage,
         semiangle=semiangle,
         scan_rotation=scan_rotation,
     )
+    opened = open_scan(scan, dataset=dataset, scan_shape=shape, calibration=calibration)
     settings = Settings(
         calibration=calibration,
         detector=detector,

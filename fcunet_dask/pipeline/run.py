@@ -4,11 +4,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
 from fcunet_dask._blockwise import commit_patterns
 from fcunet_dask.calibration import Calibration
+from fcunet_dask.errors import ParameterError
 from fcunet_dask.io import open_scan
 from fcunet_dask.model import DiskDetector
 from fcunet_dask.peaks import block_peaks
@@ -78,6 +80,7 @@ def run(
     if not isinstance(scan, xr.Dataset):
         scan = open_scan(scan, calibration=settings.calibration)
     validate(scan, PATTERN)
+    _check_regions(scan, settings)
     if settings.calibration is not None:
         scan = _recalibrated(scan, settings.calibration)
     if scan[PATTERN.name].chunks is None:
@@ -92,7 +95,21 @@ def _fields(settings: Settings | None) -> dict[str, Any]:
     return {} if settings is None else dict(vars(settings))
 
 
+def _check_regions(scan: xr.Dataset, settings: Settings) -> None:
+    """Refuse regions without a position before any work."""
+    positions = np.zeros(scan[PATTERN.name].shape[:2])
+    for name in ("reference", "vacuum_region"):
+        region = getattr(settings, name)
+        if region is not None and not positions[region].size:
+            msg = f"{name} {region} holds no position of {positions.shape}"
+            raise ParameterError(msg)
+
+
 def _recalibrated(scan: xr.Dataset, calibration: Calibration) -> xr.Dataset:
+    """Lay what is given of a calibration over that of the scan."""
+    given = {k: v for k, v in calibration.to_dict().items() if v}
+    known = scan.attrs.get("calibration", {})
+    calibration = Calibration.from_dict({**known, **given})
     shape = scan[PATTERN.name].shape
     sizes = dict(zip((*SCAN, *Q), shape, strict=True))
     axes = {

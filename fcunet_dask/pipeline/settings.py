@@ -1,10 +1,12 @@
 """What a run may be told."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
 from fcunet_dask.calibration import Calibration
 from fcunet_dask.errors import ParameterError
+from fcunet_dask.lattice import given_lattice
 from fcunet_dask.model import DiskDetector
 
 
@@ -15,7 +17,7 @@ class Settings:
     Parameters
     ----------
     calibration : Calibration, optional
-        In place of the file's.
+        What is given in it replaces the file's.
     detector : str or DiskDetector
         ``template`` with the measured probe, or any detector.
     detector_options : dict
@@ -55,4 +57,13 @@ class Settings:
     def __post_init__(self) -> None:
         if (self.g1 is None) != (self.g2 is None):
             msg = "g1 and g2 are given together or not at all"
+            raise ParameterError(msg)
+        if self.g1 is not None and self.g2 is not None:
+            given_lattice(self.g1, self.g2)
+        if self.origin not in ("auto", "constant", "plane", "parabola"):
+            msg = f"origin is auto, constant, plane or parabola, got {self.origin!r}"
+            raise ParameterError(msg)
+        angle = isinstance(self.axes, int | float) and math.isfinite(self.axes)
+        if not angle and self.axes not in ("scan", "detector", "g1"):
+            msg = f"axes is scan, detector, g1 or degrees, got {self.axes!r}"
             raise ParameterError(msg)
