@@ -8,7 +8,7 @@ import xarray as xr
 
 from fcunet_dask._blockwise import map_positions
 from fcunet_dask.errors import AnalysisError, ParameterError
-from fcunet_dask.kernels.basis import find_bases, histogram_maxima, reduced
+from fcunet_dask.kernels.basis import find_bases, histogram_maxima
 from fcunet_dask.kernels.lattice import LatticeFit, LatticeStatus, fit_lattices
 from fcunet_dask.kernels.strain import deformed_vectors, strain_tensor
 from fcunet_dask.schema import (
@@ -336,6 +336,5 @@ __all__ = [
     "find_lattice",
     "fit_lattice",
     "given_lattice",
-    "reduced",
     "reference_lattice",
 ]

@@ -83,7 +83,6 @@ STRAIN_YY_STD = _v("strain_yy_std", SCAN, "f", "1", "σ(ε_yy)")
 STRAIN_XY_STD = _v("strain_xy_std", SCAN, "f", "1", "σ(ε_xy)")
 ROTATION_STD = _v("rotation_std", SCAN, "f", "rad", "σ(rotation)")
 
-SCAN_VARIABLES: Final = (PATTERN,)
 BRAGG_VARIABLES: Final = (
     BRAGG_Q,
     BRAGG_INTENSITY,

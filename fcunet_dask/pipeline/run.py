@@ -79,10 +79,10 @@ def run(
     settings = Settings(**{**_fields(settings), **changes})
     if not isinstance(scan, xr.Dataset):
         scan = open_scan(scan, calibration=settings.calibration)
+    elif settings.calibration is not None:
+        scan = _recalibrated(validate(scan, PATTERN), settings.calibration)
     validate(scan, PATTERN)
     _check_regions(scan, settings)
-    if settings.calibration is not None:
-        scan = _recalibrated(scan, settings.calibration)
     if scan[PATTERN.name].chunks is None:
         scan = scan.chunk(dict.fromkeys(SCAN, BLOCK))
     with threadpool_limits(1):
