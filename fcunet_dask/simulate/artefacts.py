@@ -197,6 +197,29 @@ def observe(
     ParameterError
         If the second grain is missing or has another size or sampling.
     """
+    return expose(expect(clean, artefacts, second), artefacts, rng)
+
+
+def expect(
+    clean: Clean, artefacts: Artefacts, second: Clean | None = None
+) -> Observation:
+    """Pattern as it falls on the camera: no noise, none of the camera's own faults.
+
+    Parameters
+    ----------
+    clean, artefacts, second
+        As those of `observe`.
+
+    Returns
+    -------
+    Observation
+        Shares of the incident beam instead of counts.
+
+    Raises
+    ------
+    ParameterError
+        If the second grain is missing or has another size or sampling.
+    """
     image, q, strength = _mixture(clean, artefacts, second)
     probe = clean.probe / clean.probe.sum()
     bend = artefacts.distortion
@@ -210,20 +233,39 @@ def observe(
             np.stack([image, probe]), camera.sigma, camera.tail, camera.reach
         )
     image, mask = _shadow(image, artefacts)
+    return Observation(image, probe, mask, bend.apply(q, half), strength)
+
+
+def expose(
+    expected: Observation, artefacts: Artefacts, rng: np.random.Generator
+) -> Observation:
+    """Count what falls on the camera.
+
+    Parameters
+    ----------
+    expected : Observation
+        From `expect`, with the same artefacts.
+    artefacts, rng
+        As those of `observe`.
+
+    Returns
+    -------
+    Observation
+        Without a dose, the shares as they are.
+    """
+    camera, image = artefacts.camera, expected.pattern
     gain, hot, dead = camera.faults(image.shape)
     pattern = _count(image, artefacts.dose, camera, gain, rng)
-    vacuum = _count(probe, artefacts.probe_dose, camera, gain, rng)
+    vacuum = _count(expected.probe, artefacts.probe_dose, camera, gain, rng)
     if artefacts.dose:
-        pattern = np.where(
-            hot, rng.uniform(0.5, 1, image.shape) * _top(camera), pattern
-        )
+        bright = rng.uniform(0.5, 1, image.shape) * _top(camera)
+        pattern = np.rint(np.where(hot, bright, pattern))
     pattern = np.where(dead, 0, pattern).astype(np.float32)
-    return Observation(
-        np.rint(pattern) if artefacts.dose else pattern,
-        vacuum.astype(np.float32),
-        mask & ~hot & ~dead,
-        bend.apply(q, half),
-        strength,
+    return replace(
+        expected,
+        pattern=pattern,
+        probe=vacuum.astype(np.float32),
+        mask=expected.mask & ~hot & ~dead,
     )
 
 
