@@ -1,42 +1,74 @@
 """One function from a name or an address to a Dask client."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
+from fcunet_dask.cluster.cuda import cuda_cluster
+from fcunet_dask.cluster.existing import existing_cluster
+from fcunet_dask.cluster.kubernetes import kubernetes_cluster
+from fcunet_dask.cluster.local import local_cluster
+from fcunet_dask.cluster.recipes import use_defaults
+from fcunet_dask.cluster.slurm import slurm_cluster
+from fcunet_dask.cluster.workers import warm_up
 from fcunet_dask.errors import ParameterError
 
+KINDS: Final[dict[str, Callable[..., Any]]] = {
+    "local": local_cluster,
+    "cuda": cuda_cluster,
+    "slurm": slurm_cluster,
+    "kubernetes": kubernetes_cluster,
+}
 
-def connect_cluster(where: str = "local", **options: Any) -> Any:
+
+def connect_cluster(
+    where: str = "local",
+    *,
+    load: Callable[[], object] | None = None,
+    **options: Any,
+) -> Any:
     """Connect to a Dask cluster; what is computed afterwards runs there.
 
     Parameters
     ----------
     where : str
-        ``local``: worker processes of one thread each on this machine; or the address
-        of a scheduler (``tcp://…``, ``tls://…``) or the path of its scheduler file.
+        ``local``: worker processes of one thread each on this machine.
+        ``cuda``: one worker process per GPU of this machine; on the CPU, with a warning
+        that says why, where there is none.
+        ``slurm``: jobs of workers, by a recipe of ``deploy/slurm/jobqueue.yaml``.
+        ``kubernetes``: a DaskCluster of ``deploy/kubernetes``.
+        Otherwise the address of a scheduler (``tls://…``, ``tcp://…``) or the path of
+        its scheduler file.
+    load : callable, optional
+        Called once in every worker process, those that join later included: what takes
+        long to load (a network) is there before the first block.
     **options
-        Passed to `distributed.LocalCluster` (``n_workers``, ``memory_limit``, …) or to
-        `distributed.Client`.
+        Of the kind: see `fcunet_dask.cluster.local`, ``cuda``, ``slurm``,
+        ``kubernetes`` and ``existing``.
 
     Returns
     -------
     distributed.Client
+        Its cluster, where this call has started one, is ``client.cluster``.
 
     Raises
     ------
     ParameterError
-        If `where` is none of these.
+        If `where` is none of these, or nothing answers there.
+    MissingDependencyError
+        If the kind needs a package or a program that is not installed.
     """
-    from distributed import Client, LocalCluster  # noqa: PLC0415 - heavy
-
-    if where == "local":
-        defaults: dict[str, Any] = {
-            "threads_per_worker": 1,
-            "dashboard_address": "127.0.0.1:0",
-        }
-        return Client(LocalCluster(**(defaults | options)))
-    if "://" in where:
-        return Client(where, **options)
-    if where.endswith(".json"):
-        return Client(scheduler_file=where, **options)
-    msg = f"where is 'local', an address or a scheduler file (*.json), got {where!r}"
-    raise ParameterError(msg)
+    use_defaults()
+    if where in KINDS:
+        client = KINDS[where](**options)
+    elif "://" in where or where.endswith(".json"):
+        client = existing_cluster(where, **options)
+    else:
+        kinds = ", ".join(repr(kind) for kind in KINDS)
+        msg = (
+            f"where is {kinds}, an address (tls://…) or a scheduler file (*.json), "
+            f"got {where!r}"
+        )
+        raise ParameterError(msg)
+    if load is not None:
+        warm_up(client, load)
+    return client
