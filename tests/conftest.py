@@ -1,11 +1,14 @@
 """Scans that many tests look at, and a scheduler that must not run."""
 
+import logging
 import os
+import urllib.request
 
 import dask
 import pytest
 from fcunet_dask import estimate_probe, load_detector, run, simulate_scan
 from hypothesis import settings
+from moto.server import ThreadedMotoServer
 from threadpoolctl import threadpool_limits
 
 # the same examples in every run of CI; new ones in every run of a developer
@@ -62,3 +65,27 @@ def never():
 
     with dask.config.set(scheduler=refuse):
         yield
+
+
+@pytest.fixture(scope="session")
+def object_store():
+    """URL of a bucket on an S3 server of the tests' own."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server.start()
+    host, port = server.get_host_and_port()
+    settings = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ALLOW_HTTP": "true",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_REGION": "us-east-1",
+    }
+    urllib.request.urlopen(
+        urllib.request.Request(f"http://{host}:{port}/bucket", method="PUT")
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        yield "s3://bucket"
+    server.stop()

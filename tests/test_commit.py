@@ -4,9 +4,11 @@ import errno
 import json
 import os
 import pickle
+import resource
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -148,15 +150,9 @@ def test_one_owner_at_a_time(tmp_path):
 def test_dead_owner_is_replaced(tmp_path):
     path = tmp_path / "a.zarr"
     create(path).close()
-    dead = subprocess.run(
-        [sys.executable, "-c", "import os; print(os.getpid())"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
     file = path / "marks" / "owner.json"
     host = os.uname().nodename
-    file.write_text(json.dumps({"host": host, "pid": int(dead.stdout)}))
+    file.write_text(json.dumps({"host": host, "pid": dead_process()}))
     create(path).close()
     file.write_text(json.dumps({"host": "elsewhere", "pid": 1}))
     with pytest.raises(StoreError, match="elsewhere"):
@@ -169,18 +165,73 @@ def test_dead_owner_is_replaced(tmp_path):
     file.unlink()
 
 
-def test_full_disk_leaves_no_owner(tmp_path, monkeypatch):
+def test_full_disk_leaves_no_owner(tmp_path):
     path = tmp_path / "a.zarr"
     create(path).close()
 
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(owner.json, "dump", full)
-        with pytest.raises(StoreError, match="the disk is full"):
-            create(path)
+    with file_size_limit(10), pytest.raises(StoreError, match="the disk is full"):
+        create(path)
+    assert not (path / "marks" / "owner.json").exists()
     create(path).close()
+
+
+@contextmanager
+def file_size_limit(size):
+    """No file of this process grows beyond `size` bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_full_disk_leaves_no_half_made_store(tmp_path):
+    path = tmp_path / "a.zarr"
+    with file_size_limit(1000), pytest.raises(StoreError, match="the disk is full"):
+        create(path, {"words": "w" * 2000})
+    with create(path) as store:  # what was left is no hindrance
+        fill(store)
+        store.finish()
+
+
+def test_a_store_that_was_being_made_is_made_anew(tmp_path):
+    path = tmp_path / "a.zarr"
+    create(path).close()
+    (path / "zarr.json").unlink()  # comes last when a store is made
+    words = {"host": os.uname().nodename, "pid": dead_process(), "claim": "x"}
+    (path / "marks" / "owner.json").write_text(json.dumps(words))
+    (path / "peak" / "c").mkdir()
+    (path / "peak" / "c" / "0").write_text("of something else")
+    with pytest.raises(StoreError, match="no store that this package wrote"):
+        BlockStore(path)
+    with create(path, {"other": 1}) as store:
+        assert len(store.pending()) == 12
+        assert not (path / "peak" / "c" / "0").exists()
+
+
+def test_who_lost_the_store_cannot_declare_it_whole(tmp_path):
+    path = tmp_path / "a.zarr"
+    store = create(path)
+    fill(store)
+    (path / "marks" / "owner.json").unlink()
+    with create(path) as other:
+        with pytest.raises(StoreError, match="another process took this store over"):
+            store.finish()
+        store.close()
+        other.finish()
+    assert BlockStore(path).complete
+
+
+def dead_process():
+    """Return the number of a process that has ended."""
+    done = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return int(done.stdout)
 
 
 def test_owner_shows_that_it_lives(tmp_path, monkeypatch):

@@ -1,97 +1,102 @@
-"""One process at a time owns a store: a file names it, a heartbeat says it lives."""
+"""One process at a time owns a store: a key names it, a heartbeat says it lives."""
 
 import json
 import os
 import socket
 import threading
-import time
 import uuid
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Final, Self
 
-from fcunet_dask._commit.files import read_json, writing
+from fcunet_dask._commit.files import writing
+from fcunet_dask._places import Place, Stamp, age, failures
 from fcunet_dask.errors import StoreError
 
 HEARTBEAT_S: Final = 20.0
 STALE_S: Final = 300.0
+OWNER: Final = "marks/owner.json"
 
 
 class Owner:
     """The claim of this process on a store, renewed by a thread until released."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, place: Place, claim: bytes) -> None:
+        self._place, self._claim = place, claim
         self._stop = threading.Event()
+        self._lost = False
         self._thread = threading.Thread(target=self._beat, daemon=True)
         self._thread.start()
 
     @classmethod
-    def take(cls, folder: Path) -> Self:
-        """Claim the store whose marks are in `folder`.
+    def take(cls, place: Place) -> Self:
+        """Claim the store at `place`.
 
         Raises
         ------
         StoreError
-            If a living process owns it.
+            If a living process owns it, or the place cannot tell the first of two.
         """
-        path = folder / "owner.json"
-        with writing(folder, 100):
-            folder.mkdir(exist_ok=True)
-            while not _claim(path):
-                _refuse_living(path)
-                aside = path.with_name(f"owner.{uuid.uuid4().hex}.partial")
-                with suppress(FileNotFoundError):
-                    path.rename(aside)
-                    aside.unlink()
-        return cls(path)
+        words = {"host": socket.gethostname(), "pid": os.getpid()}
+        claim = json.dumps({**words, "claim": uuid.uuid4().hex}).encode()
+        with writing(place.name, len(claim)):
+            while not place.create(OWNER, claim):
+                seen = place.stamp(OWNER)
+                if seen is None:
+                    continue
+                _refuse_living(place, seen)
+                if place.swap(OWNER, claim, seen):
+                    break
+            if place.create(OWNER, claim):
+                msg = (
+                    f"{place.name}: this object store overwrites what it was asked to "
+                    "create: two runs could write at once; use one that knows "
+                    "conditional writes (If-None-Match), or a local disk"
+                )
+                raise StoreError(msg)
+        return cls(place, claim)
 
     def release(self) -> None:
         """Give the store free."""
         self._stop.set()
         self._thread.join()
-        self._path.unlink(missing_ok=True)
+        if self.holds():
+            self._place.delete(OWNER)
+
+    def holds(self) -> bool:
+        """Whether the store is still owned by this process."""
+        if self._lost:
+            return False
+        try:
+            return self._place.read(OWNER) == self._claim
+        except FileNotFoundError:
+            return False
 
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT_S):
-            with suppress(OSError):
-                os.utime(self._path)
+            with suppress(*failures()):
+                seen = self._place.stamp(OWNER)
+                self._lost = not self.holds() or seen is None
+                if seen is None or self._lost:
+                    return
+                self._place.renew(OWNER, self._claim, seen)
 
 
-def _claim(path: Path) -> bool:
-    """Make the file, unless there is one."""
-    try:
-        file = path.open("x", encoding="utf-8")
-    except FileExistsError:
-        return False
-    try:
-        with file:
-            json.dump({"host": socket.gethostname(), "pid": os.getpid()}, file)
-    except BaseException:
-        path.unlink()
-        raise
-    return True
-
-
-def _refuse_living(path: Path) -> None:
-    try:
-        owner = read_json(path)
-        age = time.time() - path.stat().st_mtime
-    except FileNotFoundError:
-        return
-    except ValueError:
-        owner, age = {}, time.time() - path.stat().st_mtime
-    if _lives(owner, age):
+def _refuse_living(place: Place, seen: Stamp) -> None:
+    owner: dict[str, Any] = {}
+    with suppress(ValueError, FileNotFoundError):
+        owner = json.loads(place.read(OWNER))
+    silent = age(seen)
+    if _lives(owner, silent):
         msg = (
-            f"{path.parent.parent} is being written by process {owner.get('pid')} on "
-            f"{owner.get('host')} (last sign {age:.0f} s ago); wait for it, or write "
+            f"{place.name} is being written by process {owner.get('pid')} on "
+            f"{owner.get('host')} (last sign {silent:.0f} s ago); wait for it, or write "
             f"elsewhere"
         )
         raise StoreError(msg)
 
 
-def _lives(owner: dict[str, Any], age: float) -> bool:
-    if age > STALE_S:
+def _lives(owner: dict[str, Any], silent: float) -> bool:
+    if silent > STALE_S:
         return False
     if owner.get("host") != socket.gethostname():
         return True

@@ -1,17 +1,19 @@
 """What a store is to hold, and whether one that is there holds the same."""
 
 import json
-import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 
-from fcunet_dask._commit.files import read_attrs, remove, writing
+from fcunet_dask._commit.files import read_attrs, writing
+from fcunet_dask._commit.owner import OWNER
+from fcunet_dask._places import Place
 from fcunet_dask.errors import StoreError
+from fcunet_dask.types import Array
 
 Block = tuple[int, int]
 
@@ -91,28 +93,43 @@ def _plain(spec: ArraySpec) -> dict[str, Any]:
     return asdict(spec) | {"fill_value": str(spec.fill_value)}
 
 
-def refuse_foreign(path: Path) -> None:
-    if KEY not in read_attrs(path):
-        msg = f"{path} exists and is no store of this package; choose another name"
-        raise StoreError(msg)
+Small = tuple[tuple[str, ...], Array, Mapping[str, Any]]
+"""Dimensions, values and attributes of an array that is written at once."""
 
 
-def refuse_kind(path: Path, plan: Mapping[str, Any]) -> None:
+def is_store(place: Place) -> bool:
+    """Whether there is a store of this package; refuse what is none.
+
+    Raises
+    ------
+    StoreError
+        If there is something else. What a killed process was about to make, or to
+        delete, is nothing: it still has an owner, but no description.
+    """
+    if KEY in read_attrs(place):
+        return True
+    if place.empty() or place.stamp(OWNER) is not None:
+        return False
+    msg = f"{place.name} exists and is no store of this package; choose another name"
+    raise StoreError(msg)
+
+
+def refuse_kind(place: Place, plan: Mapping[str, Any]) -> None:
     """Refuse a store of other things: results never replace a scan, nor it them."""
-    there = set(read_attrs(path)[KEY].get("arrays", plan["arrays"]))
+    there = set(read_attrs(place)[KEY].get("arrays", plan["arrays"]))
     if there != set(plan["arrays"]):
         msg = (
-            f"{path} holds {', '.join(sorted(there))}, which is something else than what "
-            "is to be written; it is never replaced by it: choose another name"
+            f"{place.name} holds {', '.join(sorted(there))}, which is something else "
+            "than what is to be written; it is never replaced by it: choose another name"
         )
         raise StoreError(msg)
 
 
-def refuse_other(path: Path, plan: Mapping[str, Any], *, resume: bool) -> None:
+def refuse_other(place: Place, plan: Mapping[str, Any], *, resume: bool) -> None:
     if not resume:
-        msg = f"{path} exists; pass overwrite=True, or choose another name"
+        msg = f"{place.name} exists; pass overwrite=True, or choose another name"
         raise StoreError(msg)
-    old = _flat(read_attrs(path)[KEY])
+    old = _flat(read_attrs(place)[KEY])
     new = _flat(plan)
     other = [
         f"{key}: {old.get(key)!r} there, {new.get(key)!r} now"
@@ -121,7 +138,7 @@ def refuse_other(path: Path, plan: Mapping[str, Any], *, resume: bool) -> None:
     ]
     if other:
         msg = (
-            f"{path} was begun with other parameters ({'; '.join(other[:5])}); "
+            f"{place.name} was begun with other parameters ({'; '.join(other[:5])}); "
             "pass overwrite=True, or choose another name"
         )
         raise StoreError(msg)
@@ -138,18 +155,18 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def make_store(
-    path: Path, arrays: Mapping[str, ArraySpec], attrs: Mapping[str, Any]
+    place: Place,
+    arrays: Mapping[str, ArraySpec],
+    small: Mapping[str, Small],
+    attrs: Mapping[str, Any],
 ) -> None:
-    """Make the empty store beside its place, and move it there at once."""
-    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    """Make an empty store; its description comes last, and makes it one."""
     try:
-        with writing(path.parent, 1 << 16):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            group = zarr.create_group(scratch, attributes=dict(attrs), zarr_format=3)
-            group.create_group(MARKS)
+        with writing(place.name, 1 << 16):
+            zarr.create_group(place.zarr(MARKS), zarr_format=3)
             for name, spec in arrays.items():
-                group.create_array(
-                    name,
+                zarr.create_array(
+                    place.zarr(name),
                     shape=spec.shape,
                     dtype=spec.dtype,
                     chunks=spec.chunks,
@@ -159,8 +176,32 @@ def make_store(
                     dimension_names=spec.dims,
                     attributes=dict(spec.attrs),
                 )
-            scratch.rename(path)
+            for name, array in small.items():
+                put_array(place, name, *array)
+            zarr.create_group(place.zarr(), attributes=dict(attrs), zarr_format=3)
     except BaseException:
-        if scratch.exists():
-            remove(scratch)
+        place.clear(keep=OWNER)
         raise
+
+
+def put_array(
+    place: Place,
+    name: str,
+    dims: tuple[str, ...],
+    values: Array,
+    attrs: Mapping[str, Any],
+) -> None:
+    """Write, or replace, a small array in one piece."""
+    with writing(place.name, values.nbytes):
+        array = zarr.create_array(
+            place.zarr(name),
+            shape=values.shape,
+            dtype=values.dtype,
+            chunks=tuple(max(n, 1) for n in values.shape),
+            compressors=compressors() if values.ndim else None,
+            dimension_names=dims,
+            attributes=dict(attrs),
+            config={"write_empty_chunks": True},
+            overwrite=True,
+        )
+        array[...] = np.asarray(values)

@@ -2,67 +2,70 @@
 
 Each block of the scan owns whole chunks (shards) of every array, so blocks are written
 without locks, by any process, any number of times. After its data, a block's mark is
-put into ``marks/`` by an atomic rename.
+put into ``marks/``, all at once.
 """
 
 import itertools
-import uuid
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import zarr
 
 from fcunet_dask._commit.files import (
     checksum,
-    drop_partial,
     read_attrs,
     read_json,
-    remove,
     write_json,
     writing,
 )
-from fcunet_dask._commit.owner import Owner
+from fcunet_dask._commit.owner import OWNER, Owner
 from fcunet_dask._commit.plan import (
     KEY,
     MARKS,
     ArraySpec,
     Block,
-    compressors,
+    Small,
+    is_store,
     make_plan,
     make_store,
-    refuse_foreign,
+    put_array,
     refuse_kind,
     refuse_other,
 )
+from fcunet_dask._places import located, place
 from fcunet_dask.errors import StoreError
 from fcunet_dask.types import Array
+
+_COMPLETE: Final = f"{MARKS}/complete.json"
 
 
 class BlockStore:
     """A Zarr group that is filled block by block, and can be gone on with.
 
-    Made by `create`, or by `open` for reading and in workers; pickles as its path.
+    Made by `create`, or by opening it: for reading, and in workers. Pickles as its
+    location.
 
     Parameters
     ----------
-    path : str or Path
-        Folder of the group.
+    location : str or Path
+        Folder of the group, or URL of an object store (``s3://bucket/prefix``).
 
     Raises
     ------
     StoreError
-        If `path` is no such group.
+        If there is no such group.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    def __init__(self, location: str | Path) -> None:
+        self.location = located(location)
+        self.place = place(self.location)
         self._owner: Owner | None = None
-        attrs = read_attrs(self.path)
+        attrs = read_attrs(self.place)
         if KEY not in attrs or "grid" not in attrs[KEY]:
-            msg = f"{self.path} is no store that this package wrote"
+            msg = f"{self.location} is no store that this package wrote"
             raise StoreError(msg)
         self.attrs: dict[str, Any] = attrs
         plan = attrs[KEY]
@@ -71,15 +74,21 @@ class BlockStore:
         self.grid: Block = tuple(plan["grid"])
         self.block: Block = tuple(plan["block"])
 
+    @property
+    def path(self) -> Path:
+        """Folder of the group, where it is one."""
+        return Path(self.location)
+
     @classmethod
     def create(
         cls,
-        path: str | Path,
+        location: str | Path,
         arrays: Mapping[str, ArraySpec],
         block: Block,
         *,
         fingerprint: Mapping[str, Any],
         attrs: Mapping[str, Any] | None = None,
+        small: Mapping[str, Small] | None = None,
         overwrite: bool = False,
         resume: bool = True,
     ) -> Self:
@@ -87,8 +96,8 @@ class BlockStore:
 
         Parameters
         ----------
-        path : str or Path
-            Folder of the group.
+        location : str or Path
+            Folder of the group, or URL.
         arrays : mapping of str to ArraySpec
             What the blocks fill; all over the same scan.
         block : tuple of int
@@ -96,7 +105,10 @@ class BlockStore:
         fingerprint : mapping
             All that the content depends on (source, parameters, versions); plain JSON.
         attrs : mapping, optional
-            Further attributes of the group; plain JSON.
+            Further attributes of the group; plain JSON. A store that is there keeps
+            its own.
+        small : mapping of str to (dims, values, attrs), optional
+            Arrays that a store has from the first moment on; likewise.
         overwrite : bool
             Whether to delete a store that is there.
         resume : bool
@@ -110,37 +122,41 @@ class BlockStore:
         Raises
         ------
         StoreError
-            If `path` holds something else, a store with another fingerprint (the
-            message names the difference), or one that a living process owns.
+            If there is something else, a store with another fingerprint (the message
+            names the difference), or one that a living process owns.
         """
-        target = Path(path)
+        target = place(located(location))
         plan = make_plan(arrays, block, fingerprint)
-        if target.exists():
-            refuse_foreign(target)
+
+        def goes_on() -> bool:
+            with writing(target.name, 0):
+                there = is_store(target)
+            if not there:
+                return False
             refuse_kind(target, plan)
-            owner = Owner.take(target / MARKS)
-            try:
-                if not overwrite:
-                    refuse_other(target, plan, resume=resume)
-                    drop_partial(target)
-                    store = cls(target)._owned(owner)
-                    for block_id in store.pending():
-                        store._clear(block_id)
-                    return store
-                remove(target)
-            except BaseException:
-                owner.release()
-                raise
+            if not overwrite:
+                refuse_other(target, plan, resume=resume)
+            return not overwrite
+
+        goes_on()
+        owner = Owner.take(target)
+        try:
+            if goes_on():  # asked again: another process may have been quicker
+                target.drop_partial()
+            else:
+                target.clear(keep=OWNER)
+                make_store(target, arrays, small or {}, {**(attrs or {}), KEY: plan})
+            return cls(location)._owned(owner)
+        except BaseException:
             owner.release()
-        make_store(target, arrays, {**(attrs or {}), KEY: plan})
-        return cls(target)._owned(Owner.take(target / MARKS))
+            raise
 
     def _owned(self, owner: Owner) -> Self:
         self._owner = owner
         return self
 
     def __reduce__(self) -> tuple[type[Self], tuple[str]]:
-        return type(self), (str(self.path),)
+        return type(self), (self.location,)
 
     def __enter__(self) -> Self:
         return self
@@ -160,7 +176,7 @@ class BlockStore:
         """The arrays that blocks fill."""
         # chunks of zeros are written too: a missing chunk is always damage
         opened = {
-            name: zarr.open_array(self.path / name, mode="r+")
+            name: zarr.open_array(self.place.zarr(name), mode="r+")
             for name in self.attrs[KEY]["arrays"]
         }
         return {
@@ -183,12 +199,16 @@ class BlockStore:
 
     def pending(self) -> list[Block]:
         """Return the blocks that have no mark, row by row."""
-        marks = self.path / MARKS
         done = {
-            y: {mark.name for mark in (marks / str(y)).glob("*.json")}
-            for y in range(self.grid[0])
+            tuple(map(int, key.removesuffix(".json").split("/")[1:]))
+            for key in self.place.keys(MARKS)
+            if key.count("/") == 2
         }
-        return [b for b in self.blocks() if f"{b[1]}.json" not in done[b[0]]]
+        return [b for b in self.blocks() if b not in done]
+
+    def has(self, block_id: Block) -> bool:
+        """Whether a block has its mark."""
+        return self.place.stamp(_mark(block_id)) is not None
 
     def write(
         self,
@@ -216,10 +236,17 @@ class BlockStore:
         checked = {name: self._checked(name, values, region) for name in self.arrays}
         sums = {name: checksum(block) for name, block in checked.items()}
         mark = {"checksums": sums, "summary": dict(summary or {})}
-        with writing(self.path, sum(b.nbytes for b in checked.values())):
+        with writing(self.location, sum(b.nbytes for b in checked.values())):
+            if self._ragged(region):
+                self._clear(block_id)
             for name, block in checked.items():
                 self.arrays[name][region] = block
-            write_json(self._mark(block_id), mark)
+            write_json(self.place, _mark(block_id), mark)
+
+    def _ragged(self, region: tuple[slice, slice]) -> bool:
+        """Whether a block ends with the scan: Zarr reads such files before it writes."""
+        ends = zip(region, self.scan_shape, self.block, strict=True)
+        return any(part.stop == size and size % n for part, size, n in ends)
 
     def _checked(
         self, name: str, values: Mapping[str, Array], region: tuple[slice, ...]
@@ -239,7 +266,7 @@ class BlockStore:
 
     def mark(self, block_id: Block) -> dict[str, Any]:
         """Return ``checksums`` and ``summary`` of a finished block."""
-        return read_json(self._mark(block_id))
+        return read_json(self.place, _mark(block_id))
 
     def verify(self, block_id: Block) -> bool:
         """Read a finished block back; drop it where it is not as written."""
@@ -252,13 +279,13 @@ class BlockStore:
         except (OSError, ValueError, RuntimeError, KeyError):
             whole = False
         if not whole:
-            (self.path / MARKS / "complete.json").unlink(missing_ok=True)
-            self._mark(block_id).unlink(missing_ok=True)
+            self.place.delete(_COMPLETE)
+            self.place.delete(_mark(block_id))
             self._clear(block_id)
         return whole
 
     def _clear(self, block_id: Block) -> None:
-        """Delete the files of a block: Zarr reads what is there before it writes."""
+        """Delete the files of a block."""
         for name, array in self.arrays.items():
             outer = (array.shards or array.chunks)[:2]
             spans = (
@@ -268,10 +295,7 @@ class BlockStore:
             rest = (0,) * (array.ndim - 2)
             for index in itertools.product(*spans):
                 key = array.metadata.encode_chunk_key((*index, *rest))
-                (self.path / name / key).unlink(missing_ok=True)
-
-    def _mark(self, block_id: Block) -> Path:
-        return self.path / MARKS / str(block_id[0]) / f"{block_id[1]}.json"
+                self.place.delete(f"{name}/{key}")
 
     # --- the whole ---------------------------------------------------------------
     def put(
@@ -294,33 +318,17 @@ class BlockStore:
         attrs : mapping, optional
             Plain JSON.
         """
-        with writing(self.path, values.nbytes):
-            scratch = self.path / MARKS / f"{name}.{uuid.uuid4().hex}.partial"
-            array = zarr.create_array(
-                scratch,
-                shape=values.shape,
-                dtype=values.dtype,
-                chunks=tuple(max(n, 1) for n in values.shape),
-                compressors=compressors() if values.ndim else None,
-                dimension_names=dims,
-                attributes=dict(attrs or {}),
-                config={"write_empty_chunks": True},
-            )
-            array[...] = values
-            target = self.path / name
-            if target.exists():
-                remove(target)
-            scratch.rename(target)
+        put_array(self.place, name, dims, values, attrs or {})
 
     @property
     def complete(self) -> bool:
         """Whether `finish` has declared the store whole."""
-        return (self.path / MARKS / "complete.json").exists()
+        return self.place.stamp(_COMPLETE) is not None
 
     @property
     def summary(self) -> dict[str, Any]:
         """What was said of the whole when it was finished."""
-        return read_json(self.path / MARKS / "complete.json")
+        return read_json(self.place, _COMPLETE)
 
     def finish(self, summary: Mapping[str, Any] | None = None) -> None:
         """Declare the store whole.
@@ -328,10 +336,21 @@ class BlockStore:
         Raises
         ------
         StoreError
-            If a block has no mark.
+            If a block has no mark, or another process has taken the store over.
         """
         missing = self.pending()
         if missing:
-            msg = f"{self.path}: {len(missing)} blocks are missing, first {missing[0]}"
+            msg = f"{self.location}: {len(missing)} blocks are missing, first {missing[0]}"
             raise StoreError(msg)
-        write_json(self.path / MARKS / "complete.json", dict(summary or {}))
+        if self._owner is not None and not self._owner.holds():
+            msg = (
+                f"{self.location}: another process took this store over, because this "
+                "one gave no sign for minutes; it goes on there"
+            )
+            raise StoreError(msg)
+        with writing(self.location, 1 << 16):
+            write_json(self.place, _COMPLETE, summary or {})
+
+
+def _mark(block_id: Block) -> str:
+    return f"{MARKS}/{block_id[0]}/{block_id[1]}.json"

@@ -1,0 +1,126 @@
+"""The same protocol on a real S3 server: whole blocks, one owner, nothing half-made."""
+
+import json
+import pickle
+import uuid
+
+import numpy as np
+import pytest
+import xarray as xr
+from fcunet_dask._commit import ArraySpec, BlockStore, owner
+from fcunet_dask._places import ObjectPlace, place
+from fcunet_dask.errors import StoreError
+
+SHAPE = (5, 7, 3)
+SPECS = {
+    "peak": ArraySpec(
+        dims=("scan_y", "scan_x", "peak"),
+        shape=SHAPE,
+        dtype="float32",
+        chunks=(2, 2, 3),
+        shards=(4, 4, 3),
+    ),
+}
+TRUTH = np.arange(np.prod(SHAPE), dtype="float32").reshape(SHAPE)
+
+
+@pytest.fixture
+def url(object_store):
+    return f"{object_store}/{uuid.uuid4().hex}/a.zarr"
+
+
+def create(url, fingerprint=None, **options):
+    return BlockStore.create(
+        url, SPECS, (4, 4), fingerprint=fingerprint or {"source": "a"}, **options
+    )
+
+
+def fill(store, blocks=None):
+    for block in store.pending() if blocks is None else blocks:
+        store.write(block, {"peak": TRUTH[store.region(block)]})
+
+
+def content(url):
+    where = place(url)
+    return {key: where.read(key) for key in where.keys("")}
+
+
+def test_blocks_are_committed_and_gone_on_with(url):
+    with create(url, small={"axis": (("y",), np.arange(3.0), {})}) as store:
+        fill(store, [(0, 0), (1, 1)])
+        copy = pickle.loads(pickle.dumps(store))
+        assert copy.pending() == [(0, 1), (1, 0)]
+        assert copy.has((1, 1))
+        assert not copy.complete
+    with create(url) as store:
+        fill(store)
+        store.finish({"n": 4})
+    found = xr.open_zarr(place(url).zarr(), consolidated=False)
+    np.testing.assert_array_equal(found["peak"], TRUTH)
+    np.testing.assert_array_equal(found["axis"], np.arange(3.0))
+    assert BlockStore(url).summary == {"n": 4}
+    other = f"{url}-undisturbed"
+    with create(other, small={"axis": (("y",), np.arange(3.0), {})}) as store:
+        fill(store)
+        store.finish({"n": 4})
+    assert content(url) == content(other)
+
+
+def test_another_run_is_refused_or_replaces(url):
+    create(url).close()
+    with pytest.raises(StoreError, match="source: 'a' there, 'b' now"):
+        create(url, {"source": "b"})
+    with create(url, {"source": "b"}, overwrite=True) as store:
+        assert len(store.pending()) == 4
+
+
+def test_foreign_objects_are_never_touched(url):
+    place(url).write("thesis.tex", b"years of work")
+    for overwrite in (False, True):
+        with pytest.raises(StoreError, match="no store of this package"):
+            create(url, overwrite=overwrite)
+    assert place(url).read("thesis.tex") == b"years of work"
+
+
+def test_one_owner_at_a_time(url):
+    with create(url), pytest.raises(StoreError, match="is being written by process"):
+        create(url)
+    create(url).close()
+
+
+def test_a_silent_owner_elsewhere_is_replaced_by_one_of_many(url, monkeypatch):
+    create(url).close()
+    place(url).write(owner.OWNER, json.dumps({"host": "elsewhere", "pid": 1}).encode())
+    with pytest.raises(StoreError, match="elsewhere"):
+        create(url)
+    monkeypatch.setattr(owner, "STALE_S", -1.0)
+    seen = place(url).stamp(owner.OWNER)
+    assert place(url).swap(owner.OWNER, b"first", seen)
+    assert not place(url).swap(owner.OWNER, b"second", seen)
+    assert place(url).read(owner.OWNER) == b"first"
+
+
+def test_a_store_without_conditions_is_refused(url, monkeypatch):
+    def overwrites(self, key, data):
+        self.write(key, data)
+        return True
+
+    monkeypatch.setattr(ObjectPlace, "create", overwrites)
+    with pytest.raises(StoreError, match="overwrites what it was asked to create"):
+        create(url)
+
+
+def test_a_bucket_that_is_not_there_is_named(object_store):
+    with pytest.raises(StoreError, match="s3://nowhere/a"):
+        create("s3://nowhere/a")
+
+
+def test_damage_is_found(url):
+    with create(url) as store:
+        fill(store)
+        store.finish()
+        data = bytearray(place(url).read("peak/c/0/1/0"))
+        data[9] ^= 1
+        place(url).write("peak/c/0/1/0", bytes(data))
+        assert [b for b in store.blocks() if not store.verify(b)] == [(0, 1)]
+        assert not store.complete
