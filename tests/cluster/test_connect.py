@@ -1,0 +1,139 @@
+import json
+import os
+import socket
+import sys
+import types
+from functools import partial
+from importlib.machinery import ModuleSpec
+
+import fcunet_dask as fcu
+import pytest
+from fcunet_dask.cluster import cuda
+from fcunet_dask.errors import ParameterError
+
+
+def touch(folder):
+    """Leave a file that tells the process; stands for loading a network."""
+    path = folder / str(os.getpid())
+    path.write_text(str(int(path.read_text()) + 1) if path.exists() else "1")
+
+
+def fail():
+    msg = "no weights at /nowhere"
+    raise ValueError(msg)
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def test_cuda_without_a_gpu_says_why_and_works_on_the_cpu(tmp_path, monkeypatch):
+    monkeypatch.setattr(cuda, "find_spec", lambda name: None)
+    with pytest.warns(RuntimeWarning, match="dask-cuda is not installed"):
+        client = fcu.connect_cluster(
+            "cuda",
+            n_workers=2,
+            rmm_pool_size="1GB",
+            load=partial(touch, tmp_path),
+        )
+    with client, client.cluster:
+        assert set(client.nthreads().values()) == {1}
+        threads = client.run(os.environ.get, "TF_NUM_INTRAOP_THREADS")
+        assert set(threads.values()) == {"1"}
+        client.cluster.scale(3)
+        client.wait_for_workers(3, timeout=60)
+        pids = {str(pid) for pid in client.run(os.getpid).values()}
+        loads = {path.name: path.read_text() for path in tmp_path.iterdir()}
+        assert loads == dict.fromkeys(pids, "1")
+        with pytest.raises(ValueError, match="no weights at /nowhere"):
+            fcu.cluster.warm_up(client, fail)
+
+
+class NVMLError(Exception):
+    """As of pynvml."""
+
+
+@pytest.mark.parametrize(
+    ("devices", "visible", "reason"),
+    [
+        (None, "all", "no NVIDIA driver answers"),
+        (0, "all", "the driver knows no GPU"),
+        (4, "", "CUDA_VISIBLE_DEVICES hides every GPU"),
+        (4, "0,1", None),
+    ],
+)
+def test_the_reason_for_no_gpu_is_named(monkeypatch, devices, visible, reason):
+    def count():
+        if devices is None:
+            msg = "Driver Not Loaded"
+            raise NVMLError(msg)
+        return devices
+
+    driver = types.ModuleType("pynvml")
+    driver.NVMLError = NVMLError
+    driver.nvmlInit = lambda: None
+    driver.nvmlDeviceGetCount = count
+    monkeypatch.setitem(sys.modules, "pynvml", driver)
+    monkeypatch.setattr(cuda, "find_spec", lambda name: ModuleSpec(name, None))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    found = cuda.why_no_gpu()
+    assert (found is None) if reason is None else (reason in found)
+
+
+def test_what_is_no_cluster_is_refused(tmp_path):
+    with pytest.raises(ParameterError, match="'kubernetes', an address"):
+        fcu.connect_cluster("perlmutter")
+    with pytest.raises(ParameterError, match="no such scheduler file"):
+        fcu.connect_cluster(str(tmp_path / "scheduler.json"))
+
+
+def test_a_scheduler_that_has_ended_is_named(tmp_path):
+    file = tmp_path / "scheduler.json"
+    file.write_text(json.dumps({"address": f"tcp://127.0.0.1:{free_port()}"}))
+    with pytest.raises(ParameterError, match=r"scheduler\.json: no scheduler answers"):
+        fcu.connect_cluster(str(file), timeout="1s")
+
+
+def test_missing_programs_and_packages_are_named(monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(fcu.FcunetError, match="there is no kubectl"):
+        fcu.connect_cluster("kubernetes", certificates="tls")
+    with pytest.raises(fcu.FcunetError, match="there is no sbatch"):
+        fcu.connect_cluster("slurm")
+    monkeypatch.setitem(sys.modules, "dask_jobqueue.slurm", None)
+    with pytest.raises(fcu.FcunetError, match=r"fcunet-dask\[slurm\]"):
+        fcu.connect_cluster("slurm")
+
+
+class Where:
+    """Detector that notes on which worker it was called."""
+
+    def __init__(self, folder, detector):
+        self.folder = folder
+        self.detector = detector
+        self.max_peaks = detector.max_peaks
+
+    def __call__(self, patterns):
+        from distributed import get_worker  # noqa: PLC0415
+
+        (self.folder / get_worker().name).touch()
+        return self.detector(patterns)
+
+
+def test_blocks_go_to_the_gpu_workers_of_a_mixed_cluster(scan, detector, tmp_path):
+    import dask  # noqa: PLC0415
+    from distributed import Nanny, SpecCluster  # noqa: PLC0415
+    from distributed.scheduler import Scheduler  # noqa: PLC0415
+
+    workers = {
+        name: {"cls": Nanny, "options": {"nthreads": 1, "resources": resources}}
+        for name, resources in {"gpu": {"GPU": 1}, "cpu": {}}.items()
+    }
+    scheduler = {"cls": Scheduler, "options": {"dashboard_address": "127.0.0.1:0"}}
+    with SpecCluster(workers, scheduler) as cluster, cluster.get_client():
+        blocks = scan.chunk({"scan_y": 2, "scan_x": 2})
+        with dask.annotate(resources={"GPU": 1}):
+            fcu.run(blocks, tmp_path / "out", detector=Where(tmp_path, detector))
+    assert {path.name for path in tmp_path.iterdir()} == {"out", "gpu"}
