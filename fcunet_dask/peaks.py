@@ -14,8 +14,10 @@ from fcunet_dask.kernels.basis import bragg_histogram
 from fcunet_dask.schema import (
     BRAGG_COVARIANCE,
     BRAGG_INTENSITY,
+    BRAGG_PROBABILITY,
     BRAGG_Q,
     BRAGG_SCORE,
+    BRAGG_STRUCTURE_FACTOR,
     BRAGG_VARIABLES,
     COMPONENT,
     COMPONENTS,
@@ -37,6 +39,8 @@ class _Peaks(Protocol):
     covariance: Array
     intensity: Array
     score: Array
+    structure_factor: Array
+    probability: Array
     status: Array
 
 
@@ -78,6 +82,8 @@ class BlockPeaks:
             BRAGG_COVARIANCE.name: peaks.covariance * pairs,
             BRAGG_INTENSITY.name: peaks.intensity,
             BRAGG_SCORE.name: peaks.score,
+            BRAGG_STRUCTURE_FACTOR.name: peaks.structure_factor,
+            BRAGG_PROBABILITY.name: peaks.probability,
             PATTERN_STATUS.name: peaks.status,
         }
         return {
@@ -119,6 +125,8 @@ def peak_shapes(max_peaks: int) -> dict[str, tuple[int, ...]]:
         BRAGG_COVARIANCE.name: (max_peaks, 3),
         BRAGG_INTENSITY.name: (max_peaks,),
         BRAGG_SCORE.name: (max_peaks,),
+        BRAGG_STRUCTURE_FACTOR.name: (max_peaks,),
+        BRAGG_PROBABILITY.name: (max_peaks,),
         PATTERN_STATUS.name: (),
     }
 
@@ -137,9 +145,10 @@ def find_bragg_vectors(scan: xr.Dataset, detector: Detector) -> xr.Dataset:
     -------
     xarray.Dataset
         ``bragg_q`` (scan_y, scan_x, peak, component), ``bragg_covariance``,
-        ``bragg_intensity``, ``bragg_score`` (scan_y, scan_x, peak), brightest first,
-        NaN = none; ``pattern_status`` (scan_y, scan_x), why disks are missing
-        (`PatternStatus`).
+        ``bragg_intensity``, ``bragg_score``, ``bragg_structure_factor``,
+        ``bragg_probability`` (scan_y, scan_x, peak), brightest first, NaN = none, or
+        not known to the detector; ``pattern_status`` (scan_y, scan_x), why disks are
+        missing (`PatternStatus`).
 
     Raises
     ------

@@ -38,6 +38,11 @@ class Peaks:
         float32 (n, max_peaks): counts in the disk.
     score : numpy.ndarray
         float32 (n, max_peaks): likeness to the probe, 1 = perfect.
+    structure_factor : numpy.ndarray
+        float32 (n, max_peaks): |V_g| relative to the strongest, from detectors that
+        know it.
+    probability : numpy.ndarray
+        float32 (n, max_peaks): that the disk exists, from detectors that know it.
     status : numpy.ndarray
         uint8 (n,): `PatternStatus`.
     """
@@ -46,6 +51,8 @@ class Peaks:
     covariance: Array
     intensity: Array
     score: Array
+    structure_factor: Array
+    probability: Array
     status: Array
 
     @classmethod
@@ -53,15 +60,10 @@ class Peaks:
         """Return `n` patterns without disks."""
 
         def nan(*shape: int) -> Array:
-            return np.full(shape, np.nan, np.float32)
+            return np.full((n, max_peaks, *shape), np.nan, np.float32)
 
-        return cls(
-            nan(n, max_peaks, 2),
-            nan(n, max_peaks, 3),
-            nan(n, max_peaks),
-            nan(n, max_peaks),
-            np.zeros(n, np.uint8),
-        )
+        status = np.zeros(n, np.uint8)
+        return cls(nan(2), nan(3), nan(), nan(), nan(), nan(), status)
 
 
 @runtime_checkable

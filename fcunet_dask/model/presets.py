@@ -8,9 +8,9 @@ import xarray as xr
 from fcunet_dask.errors import ModelError
 from fcunet_dask.kernels.aperture import normalized_aperture
 from fcunet_dask.model.detector import DiskDetector
+from fcunet_dask.model.fcunet import FCUNet
 from fcunet_dask.model.template import TemplateMatching
-
-PRESETS = {"template": TemplateMatching}
+from fcunet_dask.model.weights import SHIPPED
 
 
 def load_detector(
@@ -21,12 +21,13 @@ def load_detector(
     Parameters
     ----------
     name : str
-        ``template``: template matching.
+        ``template``: template matching; ``fcunet``: the network; ``fcunet_paper``: the
+        published network, for comparison; or a `.keras` file with its card.
     probe : xarray.Dataset, optional
         From `estimate_probe`: sets all that follows from it.
     **options
         Parameters, such as ``radius`` (px), over those of the probe:
-        `TemplateMatching`.
+        `TemplateMatching`, `FCUNet`.
 
     Returns
     -------
@@ -37,15 +38,17 @@ def load_detector(
     ModelError
         If there is no such detector.
     """
-    if name not in PRESETS:
-        msg = f"no detector {name!r}; there are {sorted(PRESETS)}"
-        raise ModelError(msg)
-    settings = {} if probe is None else _settings(probe)
-    return PRESETS[name](**(settings | options))
+    settings = ({} if probe is None else _settings(probe)) | options
+    if name == "template":
+        return TemplateMatching(**settings)
+    if name in SHIPPED or name.endswith(".keras"):
+        return FCUNet(weights=name, **settings)
+    msg = f"no detector {name!r}; there are template, {', '.join(SHIPPED)}, *.keras"
+    raise ModelError(msg)
 
 
 def _settings(probe: xr.Dataset) -> dict[str, Any]:
-    """Parameters of `TemplateMatching` that follow from a probe."""
+    """Parameters of a detector that follow from a probe."""
     attrs = probe.attrs
     settings: dict[str, Any] = {
         "radius": attrs["radius"],

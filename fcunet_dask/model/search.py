@@ -1,7 +1,7 @@
 """Where disks may be: maxima of a correlation with the probe, coarse and cheap."""
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import scipy.ndimage
@@ -67,7 +67,9 @@ class Candidates:
     brightness, score : array
         float (m,).
     covariance : array
-        float (m, 3): yy, yx, xx, px².
+        float (m, 3): yy, yx, xx, px²; empty where not yet known.
+    extra : dict of str to array
+        Whatever else is known of them, (m,) each.
     """
 
     image: Array
@@ -75,6 +77,19 @@ class Candidates:
     brightness: Array
     score: Array
     covariance: Array = field(default_factory=lambda: np.empty((0, 3)))
+    extra: dict[str, Array] = field(default_factory=dict)
+
+    def rows(self, which: Array) -> "Candidates":
+        """Return some of them."""
+        covariance = self.covariance
+        return Candidates(
+            self.image[which],
+            self.position[which],
+            self.brightness[which],
+            self.score[which],
+            covariance[which] if len(covariance) else covariance,
+            {name: values[which] for name, values in self.extra.items()},
+        )
 
     def nearest_pixels(self, shape: tuple[int, ...]) -> Array:
         """Pattern, row and column, int (3, m), of the pixel nearest to each."""
@@ -104,12 +119,7 @@ class Candidates:
         table, keep = self.selected(spacing_only, n)
         xp = namespace(keep)
         chosen = table[keep & (xp.cumsum(keep, axis=1) <= most)]
-        return Candidates(
-            self.image[chosen],
-            self.position[chosen],
-            self.brightness[chosen],
-            self.score[chosen],
-        )
+        return self.rows(chosen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +210,7 @@ def make_search(recipe: SearchRecipe, shape: tuple[int, int], mask: Array) -> Se
     factor = 1 if exact else max(1, round(np.sqrt(recipe.radius / SEARCH_RADIUS)))
     boundary = recipe.radius if recipe.edge_boundary is None else recipe.edge_boundary
     small = (shape[0] // factor, shape[1] // factor)
-    aperture = _aperture(recipe, small, factor)
+    aperture = binned_aperture(recipe, small, factor)
     template = kernel_ft = None
     if recipe.method == "normalized":
         mask = bin_patterns(mask[None], factor)[0] == factor**2
@@ -243,17 +253,37 @@ def _wrapped(image: Array) -> Array:
     return np.roll(image, (-(image.shape[0] // 2), -(image.shape[1] // 2)), (0, 1))
 
 
-def _aperture(recipe: SearchRecipe, shape: tuple[int, int], factor: int) -> Array:
+class Aperture(Protocol):
+    """What is known of the probe."""
+
+    @property
+    def radius(self) -> float:
+        """Of the disk, px."""
+
+    @property
+    def edge(self) -> float:
+        """Width of its edge, px."""
+
+    @property
+    def image(self) -> Array | None:
+        """The probe itself, where it is not a plain disk."""
+
+    @property
+    def center(self) -> tuple[float, float]:
+        """Of the probe in `image`, px."""
+
+
+def binned_aperture(probe: Aperture, shape: tuple[int, int], factor: int) -> Array:
     """Image of the probe, binned, in the middle of the binned pattern."""
     middle = _middle(shape)
-    if recipe.image is None:
-        edge = max(recipe.edge / factor, 0.3)
-        return disk_image(shape, middle, recipe.radius / factor, edge)
+    if probe.image is None:
+        edge = max(probe.edge / factor, 0.3)
+        return disk_image(shape, middle, probe.radius / factor, edge)
     fine = np.arange(factor) - 0.5 * (factor - 1)
     y = ((np.arange(shape[0]) - middle[0]) * factor)[:, None] + fine
     x = ((np.arange(shape[1]) - middle[1]) * factor)[:, None] + fine
-    grid = np.meshgrid(y.ravel() + recipe.center[0], x.ravel() + recipe.center[1])
-    image = scipy.ndimage.map_coordinates(recipe.image, [grid[0].T, grid[1].T], order=1)
+    grid = np.meshgrid(y.ravel() + probe.center[0], x.ravel() + probe.center[1])
+    image = scipy.ndimage.map_coordinates(probe.image, [grid[0].T, grid[1].T], order=1)
     image = image.reshape(shape[0], factor, shape[1], factor).mean(axis=(1, 3))
     return np.asarray(np.clip(image, 0, None))
 

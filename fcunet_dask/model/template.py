@@ -1,6 +1,5 @@
 """Template matching: the classical detector, and the yardstick of every other."""
 
-import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
@@ -8,16 +7,13 @@ from typing import Any, Literal
 import numpy as np
 
 from fcunet_dask.errors import ParameterError
-from fcunet_dask.kernels.arrays import namespace, to_host
-from fcunet_dask.kernels.disk_model import DiskModel, disk_model
-from fcunet_dask.kernels.disks import (
-    DiskFits,
-    correlation_covariance,
-    fit_disks,
-    pad_mask,
-)
+from fcunet_dask.kernels.arrays import namespace
+from fcunet_dask.kernels.disk_model import disk_model
+from fcunet_dask.kernels.disks import correlation_covariance, pad_mask
 from fcunet_dask.kernels.maxima import PeakLimits
-from fcunet_dask.model.detector import PatternStatus, Peaks
+from fcunet_dask.model.arrange import arrange, clean, digest
+from fcunet_dask.model.detector import Peaks
+from fcunet_dask.model.refine import Refinement
 from fcunet_dask.model.search import (
     Candidates,
     Kernel,
@@ -32,10 +28,6 @@ Subpixel = Literal["none", "parabola", "dft", "fit"]
 
 _BATCH_BYTES = 2**22
 _MOST_PREPARED = 8
-_STEPS = (2, 2)
-"""Of the fit of a disk (`kernels.disks.fit_disks`), from the coarse search's start."""
-_CONVERGED = 0.25
-"""Longest last step of a fit, px."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -103,14 +95,7 @@ class TemplateMatching:
     def __post_init__(self) -> None:
         _check(self)
         parts = [getattr(self, f.name) for f in fields(self) if f.init]
-        digest = hashlib.sha256()
-        for part in parts:
-            if isinstance(part, np.ndarray):
-                digest.update(f"{part.dtype}{part.shape}".encode() + part.tobytes())
-            else:
-                digest.update(repr(part).encode())
-            digest.update(b"|")
-        object.__setattr__(self, "token", digest.hexdigest())
+        object.__setattr__(self, "token", digest(parts))
 
     def __dask_tokenize__(self) -> str:
         return self.token
@@ -164,39 +149,19 @@ class TemplateMatching:
         candidates = prepared.search(patterns)
         if self.subpixel == "fit":
             candidates = candidates.thinned(limits, len(patterns), 2 * self.max_peaks)
-            candidates = self._fitted(patterns, candidates, prepared)
+            candidates = prepared.refine.fitted_only(patterns, candidates)
         else:
             candidates.covariance = self._covariance(patterns, candidates, prepared)
         return arrange(candidates, status, limits, len(patterns))
-
-    def _fitted(
-        self, patterns: Array, found: Candidates, prepared: "_Prepared"
-    ) -> Candidates:
-        """Replace positions and brightness by those of the fit, and drop failed ones."""
-        model = prepared.model
-        nearest = found.nearest_pixels(patterns.shape)
-        offset = found.position - nearest[1:].T
-        fits: DiskFits = fit_disks(
-            patterns, prepared.mask, nearest, offset, model, self.gain, _STEPS
-        )
-        noise = fits.covariance[:, 0] + fits.covariance[:, 2]
-        good = (fits.moved < max(1.5, 0.5 * self.radius)) & (noise < self.radius**2)
-        good &= (fits.intensity > 2 * self.gain) & (fits.step < _CONVERGED)
-        return Candidates(
-            image=found.image[good],
-            position=fits.position[good],
-            brightness=fits.intensity[good],
-            score=found.score[good],
-            covariance=fits.covariance[good],
-        )
 
     def _covariance(
         self, patterns: Array, found: Candidates, prepared: "_Prepared"
     ) -> Array:
         nearest = found.nearest_pixels(patterns.shape)
         offset = found.position - nearest[1:].T
+        refine = prepared.refine
         covariance = correlation_covariance(
-            patterns, prepared.mask, nearest, offset, prepared.model, self.gain
+            patterns, refine.mask, nearest, offset, refine.model, self.gain
         )
         if self.subpixel == "none":
             covariance[:, [0, 2]] += 1 / 12
@@ -233,8 +198,7 @@ class _Prepared:
     """What is made once in a process for one detector and one shape of patterns."""
 
     search: Search
-    model: DiskModel
-    mask: Array
+    refine: Refinement
 
 
 _PREPARED: OrderedDict[tuple[Any, ...], _Prepared] = OrderedDict()
@@ -276,8 +240,12 @@ def _make_prepared(
     )
     return _Prepared(
         make_search(_search_recipe(detector), shape, mask).on_device_of(patterns),
-        model.on_device_of(patterns),
-        xp.asarray(pad_mask(mask, model.half)),
+        Refinement(
+            model.on_device_of(patterns),
+            xp.asarray(pad_mask(mask, model.half)),
+            detector.radius,
+            detector.gain,
+        ),
     )
 
 
@@ -286,57 +254,3 @@ def _search_recipe(detector: TemplateMatching) -> SearchRecipe:
     if detector.kernel is None:
         values["kernel"] = "flat" if detector.method == "phase" else "trench"
     return SearchRecipe(**values)
-
-
-def clean(patterns: Array) -> tuple[Array, Array]:
-    """Patterns without NaN or infinity, and what was wrong with them.
-
-    Parameters
-    ----------
-    patterns : array
-        (n, rows, columns).
-
-    Returns
-    -------
-    patterns : array
-        The same, not finite pixels set to 0.
-    status : array
-        uint8 (n,): `PatternStatus`.
-    """
-    xp = namespace(patterns)
-    status = xp.zeros(len(patterns), xp.uint8)
-    if patterns.dtype.kind == "f":
-        total = patterns.sum(axis=(1, 2))
-        if not bool(xp.isfinite(total).all()):
-            finite = xp.isfinite(patterns)
-            missing = ~finite.all(axis=(1, 2))
-            status |= missing.astype(xp.uint8) * int(PatternStatus.NOT_FINITE)
-            patterns = xp.where(finite, patterns, 0)
-    if patterns.dtype.kind != "u":
-        negative = patterns.min(axis=(1, 2)) < 0
-        status |= negative.astype(xp.uint8) * int(PatternStatus.NEGATIVE)
-    empty = patterns.max(axis=(1, 2)) <= 0
-    status |= empty.astype(xp.uint8) * int(PatternStatus.EMPTY)
-    return patterns, status
-
-
-def arrange(found: Candidates, status: Array, limits: PeakLimits, n: int) -> Peaks:
-    """Apply the limits and lay the candidates out as `Peaks`, brightest first."""
-    xp = namespace(found.position)
-    table, keep = found.selected(limits, n)
-    capped = (keep.sum(axis=1) > limits.max_peaks).astype(xp.uint8)
-    keep &= xp.cumsum(keep, axis=1) <= limits.max_peaks
-    peaks = Peaks.empty(n, limits.max_peaks)
-    image, column = xp.nonzero(keep)
-    rank = xp.cumsum(keep, axis=1)[image, column] - 1
-    chosen = table[image, column]
-    at = (to_host(image), to_host(rank))
-    peaks.position[at] = to_host(found.position[chosen])
-    peaks.covariance[at] = to_host(found.covariance[chosen])
-    peaks.intensity[at] = to_host(found.brightness[chosen])
-    peaks.score[at] = to_host(found.score[chosen])
-    nothing = (keep.sum(axis=1) == 0).astype(xp.uint8)
-    status = status | capped * int(PatternStatus.CAPPED)
-    status |= nothing * int(PatternStatus.NO_DISKS)
-    peaks.status[:] = to_host(status)
-    return peaks

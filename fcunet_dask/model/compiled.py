@@ -1,0 +1,108 @@
+"""One compiled function from patterns to peaks, on whatever backend Keras runs."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import keras
+import numpy as np
+from keras import ops
+
+from fcunet_dask.model.heads import extract_peaks
+from fcunet_dask.model.layers import ProbeCorrelation
+from fcunet_dask.types import Array
+
+Peaks = Callable[[Array, Array, Array], Array]
+"""(n, rows, columns) patterns, (rows, columns) probe and mask → (n, most, fields)."""
+
+_PIXELS: Final = 2**16
+"""Of a batch on a CPU: what stays in the caches."""
+_PIXELS_GPU: Final = 2**22
+
+
+def compiled_peaks(network: keras.Model, most: int, least: float) -> Peaks:
+    """Compile network and `extract_peaks` into one function on host arrays.
+
+    Batches have one size, so that nothing is compiled twice; the last is filled up.
+
+    Parameters
+    ----------
+    network : keras.Model
+        From `build_network`, with its weights.
+    most, least : int, float
+        As those of `extract_peaks`.
+
+    Returns
+    -------
+    callable
+        See `Peaks`; the last column is the likeness to the probe, NaN where the
+        network does not measure it.
+    """
+    run = _compiled(_with_likeness(network), most, least)
+    pixels = _PIXELS_GPU if _has_gpu() else _PIXELS
+
+    def peaks(patterns: Array, probe: Array, mask: Array) -> Array:
+        n, rows, columns = patterns.shape
+        batch = int(np.clip(pixels // (rows * columns), 1, 1024))
+        fixed = [np.asarray(a, np.float32)[None, ..., None] for a in (probe, mask)]
+        found = []
+        for i in range(0, n, batch):
+            part = np.zeros((batch, rows, columns, 1), np.float32)
+            size = min(batch, n - i)
+            part[:size, ..., 0] = patterns[i : i + size]
+            found.append(np.asarray(run(part, *fixed))[:size])
+        return np.concatenate(found)
+
+    return peaks
+
+
+def _with_likeness(network: keras.Model) -> keras.Model:
+    """Add the likeness to the probe as a further channel of the output."""
+    for layer in network.layers:
+        if isinstance(layer, ProbeCorrelation):
+            likeness = layer.output[..., 1:2] / 3.0
+            output = keras.layers.Concatenate()([network.output, likeness])
+            return keras.Model(network.inputs, output)
+    return network
+
+
+def _compiled(network: keras.Model, most: int, least: float) -> Callable[..., Any]:
+    def apply(pattern: Any, probe: Any, mask: Any) -> Any:
+        n = ops.shape(pattern)[0]
+        mask = ops.broadcast_to(mask, (n, *ops.shape(mask)[1:]))
+        probe = ops.broadcast_to(probe, (n, *ops.shape(probe)[1:]))
+        output = network([pattern * mask, probe, mask], training=False)
+        return extract_peaks(output, most, least)
+
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax  # noqa: PLC0415  (the backend in use)
+
+        return jax.jit(apply)
+    if backend == "tensorflow":
+        import tensorflow  # noqa: PLC0415  (the backend in use)
+
+        return tensorflow.function(apply, jit_compile=True)
+    import torch  # noqa: PLC0415  (the backend in use)
+
+    def without_gradients(*arrays: Array) -> Array:
+        with torch.no_grad():
+            result = apply(*(ops.convert_to_tensor(a) for a in arrays))
+            return ops.convert_to_numpy(result)
+
+    return without_gradients
+
+
+def _has_gpu() -> bool:
+    """Whether the backend in use computes on a GPU."""
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax  # noqa: PLC0415  (the backend in use)
+
+        return bool(jax.default_backend() != "cpu")
+    if backend == "tensorflow":
+        import tensorflow  # noqa: PLC0415  (the backend in use)
+
+        return bool(tensorflow.config.list_physical_devices("GPU"))
+    import torch  # noqa: PLC0415  (the backend in use)
+
+    return bool(torch.cuda.is_available())

@@ -1,0 +1,257 @@
+"""The network as a detector of disks."""
+
+from collections import OrderedDict
+from dataclasses import dataclass, field, fields
+from threading import Lock
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from fcunet_dask.errors import ParameterError
+from fcunet_dask.kernels.arrays import to_host
+from fcunet_dask.kernels.correlation import bin_patterns
+from fcunet_dask.kernels.disk_model import disk_model
+from fcunet_dask.kernels.disks import pad_mask
+from fcunet_dask.kernels.maxima import PeakLimits
+from fcunet_dask.kernels.spikes import cap_spikes
+from fcunet_dask.model.arrange import arrange, clean, digest
+from fcunet_dask.model.detector import Peaks
+from fcunet_dask.model.refine import Refinement
+from fcunet_dask.model.scale import binning
+from fcunet_dask.model.search import Candidates, binned_aperture
+from fcunet_dask.model.weights import ModelCard, find_weights, load_network
+from fcunet_dask.types import Array
+
+Refine = Literal["both", "fit", "none"]
+
+_LEAST: Final = 0.05
+"""Height of the heat map below which nothing is looked at."""
+_MOST_PREPARED: Final = 4
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FCUNet:
+    """Disks by a trained network, refined by a fit of their outline.
+
+    Parameters
+    ----------
+    radius, edge : float
+        Of the probe's disk and of its blurred edge, px.
+    image, center : numpy.ndarray, (float, float)
+        The probe itself, plateau 1, and its centre (y, x), px, where it is not a plain
+        disk.
+    mask : numpy.ndarray, optional
+        bool (rows, columns) of the patterns, True where the detector measures.
+    structure : float
+        Standard deviation of the fillings relative to their mean, for the fit.
+    gain : float
+        Counts of one electron.
+    weights : str
+        Shipped weights, or a `.keras` file with its card.
+    refine : {"both", "fit", "none"}
+        Positions: the network's and the fit's, each weighted by its covariance; the
+        fit's alone; the network's alone.
+    min_probability : float
+        Least probability that a disk exists.
+    min_spacing, edge_boundary : float, optional
+        px; by default 1 and 1 radius.
+    max_peaks : int
+        Most disks of a pattern.
+
+    Raises
+    ------
+    ParameterError
+        If a value makes no sense.
+    ModelError
+        If there are no such weights.
+    """
+
+    radius: float
+    edge: float = 0.5
+    image: Array | None = None
+    center: tuple[float, float] = (0.0, 0.0)
+    mask: Array | None = None
+    structure: float = 0.3
+    gain: float = 1.0
+    weights: str = "fcunet"
+    refine: Refine = "both"
+    min_probability: float = 0.5
+    min_spacing: float | None = None
+    edge_boundary: float | None = None
+    max_peaks: int = 128
+    token: str = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        _check(self)
+        _, card = find_weights(self.weights)
+        skipped = ("token", "weights")
+        parts = [getattr(self, f.name) for f in fields(self) if f.name not in skipped]
+        object.__setattr__(self, "token", digest([*parts, card.sha256]))
+
+    def __dask_tokenize__(self) -> str:
+        return self.token
+
+    def __call__(self, patterns: Array) -> Peaks:
+        """Find the disks of `patterns`.
+
+        Parameters
+        ----------
+        patterns : array
+            (n, rows, columns), counts.
+
+        Returns
+        -------
+        Peaks
+            With structure factors and probabilities.
+
+        Raises
+        ------
+        ParameterError
+            If the disk does not fit into the pattern.
+        MissingDependencyError, ModelError
+            If the network cannot be loaded.
+        """
+        patterns = to_host(patterns)
+        if not len(patterns):
+            return Peaks.empty(0, self.max_peaks)
+        prepared = _prepare(self, (int(patterns.shape[1]), int(patterns.shape[2])))
+        patterns, status = clean(patterns)
+        limits = PeakLimits(
+            min_spacing=self.radius if self.min_spacing is None else self.min_spacing,
+            edge=self.radius if self.edge_boundary is None else self.edge_boundary,
+            max_peaks=self.max_peaks,
+        )
+        found = prepared.find(patterns, self)
+        found = found.thinned(limits, len(patterns), self.max_peaks)
+        if self.refine == "both":
+            found = prepared.refine.combined(patterns, found)
+        elif self.refine == "fit":
+            found = prepared.refine.fitted_only(patterns, found)
+        return arrange(found, status, limits, len(patterns))
+
+
+def _check(detector: FCUNet) -> None:
+    for name in ("radius", "edge", "gain", "max_peaks"):
+        if not getattr(detector, name) > 0:
+            msg = f"{name} must be positive, got {getattr(detector, name)!r}"
+            raise ParameterError(msg)
+    if detector.refine not in ("both", "fit", "none"):
+        msg = f"refine is 'both', 'fit' or 'none', got {detector.refine!r}"
+        raise ParameterError(msg)
+    if not 0 <= detector.min_probability < 1:
+        msg = f"min_probability lies in 0 … 1, got {detector.min_probability!r}"
+        raise ParameterError(msg)
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """What is made once in a process for one detector and one shape of patterns."""
+
+    peaks: Any
+    card: ModelCard
+    factor: int
+    probe: Array
+    mask: Array
+    refine: Refinement
+
+    def find(self, patterns: Array, detector: FCUNet) -> Candidates:
+        """Candidates of the network, with the covariance that it reports."""
+        capped = cap_spikes(patterns, detector.gain)
+        if detector.mask is not None:
+            capped = capped * detector.mask
+        binned = bin_patterns(capped, self.factor)
+        whole = np.zeros((len(patterns), *self.mask.shape), np.float32)
+        whole[:, : binned.shape[1], : binned.shape[2]] = binned
+        found = self.peaks(whole, self.probe, self.mask)
+        slope, level = self.card.probability
+        probability = 1 / (1 + np.exp(-(slope * found[..., 0] + level)))
+        keep = (probability >= detector.min_probability) & (found[..., 0] > _LEAST)
+        image, rank = np.nonzero(keep)
+        chosen = found[image, rank].astype(float)
+        deviation = np.exp(np.clip(chosen[:, 4], -4, 1.5)) * self.card.spread
+        variance = (deviation * self.factor) ** 2
+        position = chosen[:, 1:3] * self.factor + 0.5 * (self.factor - 1)
+        structure = np.clip(chosen[:, 3] / np.maximum(chosen[:, 0], _LEAST), 0, 1.2)
+        return Candidates(
+            image,
+            position,
+            brightness=probability[image, rank],
+            score=chosen[:, 5],
+            covariance=np.stack([variance, 0 * variance, variance], axis=1),
+            extra={
+                "structure_factor": structure**2,
+                "probability": probability[image, rank],
+            },
+        )
+
+
+_PREPARED: OrderedDict[tuple[Any, ...], _Prepared] = OrderedDict()
+_LOCK = Lock()
+
+
+def _prepare(detector: FCUNet, shape: tuple[int, int]) -> _Prepared:
+    key = (detector.token, shape)
+    with _LOCK:
+        if key not in _PREPARED:
+            _PREPARED[key] = _make_prepared(detector, shape)
+            while len(_PREPARED) > _MOST_PREPARED:
+                _PREPARED.popitem(last=False)
+        return _PREPARED[key]
+
+
+def _make_prepared(detector: FCUNet, shape: tuple[int, int]) -> _Prepared:
+    if 2 * detector.radius + 4 > min(shape):
+        msg = (
+            f"the probe's disk (radius {detector.radius:.1f} px) does not fit into "
+            f"patterns of {shape[0]} × {shape[1]} px: check the probe, or pass its radius"
+        )
+        raise ParameterError(msg)
+    mask = np.ones(shape) if detector.mask is None else detector.mask.astype(float)
+    if mask.shape != shape:
+        msg = f"the mask has shape {mask.shape}, the patterns {shape}"
+        raise ParameterError(msg)
+    model = disk_model(
+        detector.radius,
+        detector.edge,
+        structure=detector.structure,
+        image=detector.image,
+        center=detector.center,
+    )
+    peaks, card = _loaded(detector.weights, 2 * detector.max_peaks)
+    factor = binning(detector.radius)
+    binned = bin_patterns(mask[None].astype(np.float32), factor)[0] == factor**2
+    sides = tuple(-(-s // card.multiple) * card.multiple for s in binned.shape)
+    padded = np.zeros(sides, np.float32)
+    padded[: binned.shape[0], : binned.shape[1]] = binned
+    return _Prepared(
+        peaks,
+        card,
+        factor,
+        binned_aperture(detector, (sides[0], sides[1]), factor),
+        padded,
+        Refinement(model, pad_mask(mask, model.half), detector.radius, detector.gain),
+    )
+
+
+_NETWORKS: dict[tuple[str, int], Any] = {}
+
+
+def _loaded(name: str, most: int) -> tuple[Any, ModelCard]:
+    """Return the compiled function of some weights, made once in a process."""
+    path, card = find_weights(name)
+    key = (card.sha256, most)
+    if key not in _NETWORKS:
+        network = load_network(path, card)
+        from fcunet_dask.model.compiled import compiled_peaks  # noqa: PLC0415
+        from fcunet_dask.model.tiles import in_tiles  # noqa: PLC0415
+
+        peaks = compiled_peaks(network, most, _LEAST)
+        if card.tile:
+
+            def tiled(patterns: Array, probe: Array, mask: Array) -> Array:
+                return in_tiles(peaks, patterns, probe, mask, card.tile)
+
+            _NETWORKS[key] = tiled
+        else:
+            _NETWORKS[key] = peaks
+    return _NETWORKS[key], card

@@ -1,0 +1,142 @@
+"""Trained networks: a `.keras` file, and a card that says what it is and pins it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+from fcunet_dask.errors import MissingDependencyError, ModelError
+
+SHIPPED: Final = ("fcunet", "fcunet_paper")
+"""Weights in the package, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What is known of trained weights; a JSON file beside them.
+
+    Attributes
+    ----------
+    sha256 : str
+        Of the `.keras` file.
+    network : str
+        Its architecture.
+    tile : int
+        Side of the windows it must be given, px; 0 = any size.
+    multiple : int
+        Sides must be multiples of it.
+    probability : (float, float)
+        a, b of the probability of a disk, 1 / (1 + exp(−(a · height + b))).
+    spread : float
+        Factor of the reported standard deviation, from validation data.
+    training : mapping
+        Recipe, data, cost and figures.
+    """
+
+    sha256: str
+    network: str
+    tile: int = 0
+    multiple: int = 8
+    probability: tuple[float, float] = (12.0, -6.0)
+    spread: float = 1.0
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+
+def find_weights(name: str) -> tuple[Path, ModelCard]:
+    """Return the file of some weights and its card.
+
+    Parameters
+    ----------
+    name : str
+        ``fcunet``, ``fcunet_paper``, or the path of a `.keras` file with its card
+        (the same name, `.json`) beside it.
+
+    Returns
+    -------
+    path : pathlib.Path
+    card : ModelCard
+
+    Raises
+    ------
+    ModelError
+        If there is no such file, it has no card, or the card is none.
+    """
+    shipped = Path(str(files("fcunet_dask.model"))) / "shipped"
+    path = shipped / f"{name}.keras" if name in SHIPPED else Path(name)
+    if not path.is_file():
+        msg = f"no weights {name!r}: shipped are {SHIPPED}, or give a .keras file"
+        raise ModelError(msg)
+    try:
+        values = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        card = ModelCard(**{**values, "probability": tuple(values["probability"])})
+    except OSError as error:
+        msg = f"{path} has no card {path.with_suffix('.json').name} beside it"
+        raise ModelError(msg) from error
+    except (ValueError, TypeError, KeyError) as error:
+        msg = f"{path.with_suffix('.json')} is no card of a model: {error}"
+        raise ModelError(msg) from error
+    return path, card
+
+
+def load_network(path: Path, card: ModelCard) -> Any:
+    """Return the network of a file, after it was found to be the one of the card.
+
+    Raises
+    ------
+    MissingDependencyError
+        If Keras or its backend is not installed.
+    ModelError
+        If the file is another one, is damaged, or has other inputs or outputs.
+    """
+    keras = import_keras()
+    from fcunet_dask.model import layers  # noqa: F401, PLC0415  (registers them)
+    from fcunet_dask.model.network import HEADS  # noqa: PLC0415
+
+    found = sha256(path.read_bytes()).hexdigest()
+    if found != card.sha256:
+        msg = (
+            f"{path} is not the file of its card: SHA-256 {found[:12]}… instead of "
+            f"{card.sha256[:12]}…; get it again"
+        )
+        raise ModelError(msg)
+    try:
+        network = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except (ValueError, TypeError, OSError, KeyError) as error:
+        msg = f"{path} cannot be loaded: {error}"
+        raise ModelError(msg) from error
+    names = [i.name for i in network.inputs]
+    if names != ["pattern", "probe", "mask"] or network.output.shape[-1] != len(HEADS):
+        msg = (
+            f"{path} has inputs {names} and {network.output.shape[-1]} channels, "
+            f"expected pattern, probe, mask and {len(HEADS)}"
+        )
+        raise ModelError(msg)
+    return network
+
+
+def import_keras() -> Any:
+    """Return Keras.
+
+    Raises
+    ------
+    MissingDependencyError
+        If it, or the backend it is set to, is not installed.
+    """
+    try:
+        import keras  # noqa: PLC0415  (an extra)
+    except ImportError as error:
+        msg = (
+            f"the network needs Keras and a backend ({error}): pip install "
+            "'fcunet-dask[network]', or take the detector 'template'"
+        )
+        raise MissingDependencyError(msg) from error
+    return keras
+
+
+def write_card(path: Path, card: ModelCard) -> None:
+    """Write the card of the `.keras` file at `path` beside it."""
+    values = {name: getattr(card, name) for name in card.__dataclass_fields__}
+    path.with_suffix(".json").write_text(json.dumps(values, indent=1) + "\n")

@@ -1,0 +1,57 @@
+"""Batches made ahead of the training, in processes of their own."""
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Any, Final
+
+from fcunet_dask.train.data import make_batch
+from fcunet_dask.train.recipe import TrainRecipe
+
+_AHEAD: Final = 4
+"""Batches that wait, per process."""
+
+
+def batches(
+    path: str, recipe: TrainRecipe, steps: range, processes: int
+) -> Iterator[Any]:
+    """Yield the batches of `steps`, in order.
+
+    Parameters
+    ----------
+    path : str
+        The library.
+    recipe : TrainRecipe
+        What to draw.
+    steps : range
+        Which.
+    processes : int
+        How many make them; 0 makes them here.
+
+    Yields
+    ------
+    tuple
+        Inputs and targets, as of `make_batch`.
+    """
+    if not processes:
+        for step in steps:
+            yield make_batch(*_what(path, recipe, step))
+        return
+    waiting: deque[Future[Any]] = deque()
+    todo = list(steps)[::-1]
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        try:
+            while todo or waiting:
+                while todo and len(waiting) < _AHEAD * processes:
+                    waiting.append(
+                        pool.submit(make_batch, *_what(path, recipe, todo.pop()))
+                    )
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _what(path: str, recipe: TrainRecipe, step: int) -> tuple[Any, ...]:
+    return path, recipe.data, recipe.batch, recipe.seed, step

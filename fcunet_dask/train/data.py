@@ -1,0 +1,316 @@
+"""Batches for training, straight from a library: artefacts and crops on the fly.
+
+A batch is a function of (seed, step) alone: whoever makes it, however often a training
+was interrupted, it holds the same numbers.
+"""
+
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any, Final
+
+import numpy as np
+import xarray as xr
+
+from fcunet_dask.calibration import electron_wavelength
+from fcunet_dask.kernels.correlation import bin_patterns
+from fcunet_dask.kernels.spikes import cap_spikes
+from fcunet_dask.model.scale import binning
+from fcunet_dask.simulate.artefacts import Artefacts, Clean, expect, expose
+from fcunet_dask.simulate.conditions import ArtefactRecipe, draw_artefacts
+from fcunet_dask.simulate.library import clean_pattern, open_library
+from fcunet_dask.simulate.visibility import Visibility, visible_disks
+from fcunet_dask.train.targets import render_target
+from fcunet_dask.types import Array
+
+_EDGE: Final = 0.5
+_TRIES: Final = 8
+_KNOWN: Final = 0.5
+"""Share of cameras whose hot and dead pixels the mask knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One pattern as the network sees it: binned, with its truth, px.
+
+    Attributes
+    ----------
+    pattern, probe, mask : array
+        float32 (rows, columns): counts, counts, 1 = measures; the middle of the probe
+        is at ``size // 2``.
+    position : array
+        (n, 2) as (y, x), px.
+    label : array
+        (n,) `Visibility`.
+    strength : array
+        (n,) |V_g| relative to the strongest visible one; the direct beam has 1.
+    radius : float
+        Of the disks, px.
+    """
+
+    pattern: Array
+    probe: Array
+    mask: Array
+    position: Array
+    label: Array
+    strength: Array
+    radius: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataRecipe:
+    """How examples are cut from patterns.
+
+    Parameters
+    ----------
+    size : int
+        Side of a crop, px.
+    crops : int
+        Crops of one pattern in a batch.
+    jitter : float
+        Share of patterns binned by one more or one less than at inference.
+    artefacts : ArtefactRecipe
+        What happens to the clean patterns.
+    """
+
+    size: int = 64
+    crops: int = 8
+    jitter: float = 0.25
+    artefacts: ArtefactRecipe = field(
+        default_factory=lambda: ArtefactRecipe(dose=(5e2, 2e6), scintillator=0.35)
+    )
+
+
+def make_batch(path: str, recipe: DataRecipe, batch: int, seed: int, step: int) -> Any:
+    """Return the batch of one step of a training.
+
+    Parameters
+    ----------
+    path : str
+        The library.
+    recipe : DataRecipe
+        How to cut.
+    batch : int
+        Examples; a multiple of ``recipe.crops``.
+    seed, step : int
+        What makes it this batch.
+
+    Returns
+    -------
+    inputs : tuple of numpy.ndarray
+        Pattern, probe, mask: float32 (batch, size, size, 1).
+    target : numpy.ndarray
+        float32 (batch, size, size, channels), from `render_target`.
+    """
+    rng = np.random.default_rng([seed, step])
+    inputs: list[tuple[Array, Array, Array]] = []
+    targets: list[Array] = []
+    while len(targets) < batch:
+        example = draw_example(_library(path), recipe, rng)
+        for _ in range(recipe.crops):
+            cut = _turned(_cropped(example, recipe.size, rng), rng)
+            inputs.append((cut.pattern, cut.probe, cut.mask))
+            targets.append(
+                render_target(
+                    cut.position, cut.label, cut.strength, cut.mask.shape, cut.radius
+                )
+            )
+    for target, (_, _, mask) in zip(targets, inputs, strict=True):
+        target[..., 4] *= mask
+    stacked = (np.stack(part)[..., None] for part in zip(*inputs, strict=True))
+    return tuple(stacked), np.stack(targets)
+
+
+@lru_cache(maxsize=2)
+def _library(path: str) -> xr.Dataset:
+    library = open_library(path, partial=True)
+    for name in ("parameter", "scale", "thickness_angstrom", "probe_scale", "truth"):
+        library[name].load()
+    return library
+
+
+def draw_example(
+    library: xr.Dataset, recipe: DataRecipe, rng: np.random.Generator
+) -> Example:
+    """Draw a pattern of a library at random and observe it.
+
+    Parameters
+    ----------
+    library : xarray.Dataset
+        From `open_library`.
+    recipe : DataRecipe
+        What happens to it.
+    rng : numpy.random.Generator
+        Where all draws come from.
+
+    Returns
+    -------
+    Example
+        The whole pattern.
+    """
+    names = ("specimen", "probe", "thickness")
+    specimen, probe, thickness = (int(rng.integers(library.sizes[n])) for n in names)
+    clean = clean_pattern(library, specimen, probe, thickness)
+    radius = disk_radius(library, specimen, probe)
+    artefacts = draw_artefacts(
+        recipe.artefacts, rng, size=clean.pattern.shape[0], radius=radius, two=True
+    )
+    second = None
+    if artefacts.second_share:
+        other = int(rng.integers(library.sizes["thickness"]))
+        second = _twin(clean_pattern(library, specimen, probe, other))
+    factor = binning(radius)
+    if rng.random() < recipe.jitter:
+        factor = max(1, factor + int(rng.choice([-1, 1])))
+    return observed_example(clean, artefacts, rng, radius, factor, second)
+
+
+def _twin(clean: Clean) -> Clean:
+    """Mirror a pattern on its diagonal."""
+    return replace(clean, pattern=clean.pattern.T, q=clean.q[:, ::-1])
+
+
+def disk_radius(library: xr.Dataset, specimen: int, probe: int) -> float:
+    """Radius of the disks of a pattern of a library, px."""
+    row = library["parameter"].to_numpy()[specimen, probe]
+    values = dict(zip(library["quantity"].to_numpy(), row, strict=True))
+    wavelength = electron_wavelength(float(values["voltage"]))
+    return float(values["semiangle"] * 1e-3 / wavelength / values["q_step"])
+
+
+def observed_example(
+    clean: Clean,
+    artefacts: Artefacts,
+    rng: np.random.Generator,
+    radius: float,
+    factor: int,
+    second: Clean | None = None,
+) -> Example:
+    """Observe a clean pattern and bin it.
+
+    Parameters
+    ----------
+    clean, second : Clean
+        What was simulated.
+    artefacts : Artefacts
+        What happens to it.
+    rng : numpy.random.Generator
+        Noise.
+    radius : float
+        Of the disks, px of the full pattern.
+    factor : int
+        Pixels that are added up, along a side.
+
+    Returns
+    -------
+    Example
+    """
+    expected = expect(clean, artefacts, second)
+    seen = expose(expected, _unsaturated(artefacts, expected.probe), rng)
+    middle = np.array(clean.pattern.shape) // 2
+    position = seen.q / clean.q_step + middle
+    noise = artefacts.camera.read_noise**2
+    electrons = expected.pattern * artefacts.dose + noise
+    label = visible_disks(electrons, position, radius, _EDGE, seen.strength)
+    label[_shadowed(position, seen.mask)] = Visibility.FAINT
+    top = seen.strength[1:].max(initial=0.0)
+    strength = np.concatenate([[1.0], seen.strength[1:] / (top or 1.0)])
+    known = seen.mask if rng.random() < _KNOWN else expected.mask
+    mask = bin_patterns(known[None].astype(np.float32), factor)[0]
+    full = mask == factor**2
+    pattern = bin_patterns(cap_spikes(seen.pattern[None]), factor)[0] * full
+    return Example(
+        pattern.astype(np.float32),
+        _middle_binned(seen.probe, factor),
+        full.astype(np.float32),
+        (position - 0.5 * (factor - 1)) / factor,
+        label,
+        strength,
+        radius / factor,
+    )
+
+
+def _unsaturated(artefacts: Artefacts, probe: Array) -> Artefacts:
+    """Expose the probe as one who looks at it would: at most half of the range."""
+    most = 0.5 * 2.0**artefacts.camera.bits / float(probe.max())
+    return replace(artefacts, probe_dose=min(artefacts.probe_dose, most))
+
+
+def _shadowed(position: Array, mask: Array) -> Array:
+    """Whether the middle of a disk is behind the beam stop, or off the frame."""
+    pixel = np.rint(np.nan_to_num(position)).astype(int)
+    inside = ((pixel >= 0) & (pixel < mask.shape)).all(1)
+    row, column = np.clip(pixel, 0, np.array(mask.shape) - 1).T
+    around = sum(
+        mask[np.clip(row + i, 0, mask.shape[0] - 1), column].astype(int)
+        + mask[row, np.clip(column + i, 0, mask.shape[1] - 1)]
+        for i in (-1, 0, 1)
+    )
+    return np.asarray(~inside | (around < 4))
+
+
+def _middle_binned(probe: Array, factor: int) -> Array:
+    """Bin a probe such that its middle falls on ``size // 2`` of the binned image.
+
+    The middle of the block of `factor` pixels there is the middle of the probe; for
+    even factors that lies half a pixel off, which linear interpolation moves.
+    """
+    rows, columns = (s // factor for s in probe.shape)
+    first = (
+        probe.shape[0] // 2 - (rows // 2) * factor - (factor - 1) // 2,
+        probe.shape[1] // 2 - (columns // 2) * factor - (factor - 1) // 2,
+    )
+    if factor % 2 == 0:
+        probe = 0.5 * (probe + np.roll(probe, 1, 0))
+        probe = 0.5 * (probe + np.roll(probe, 1, 1))
+    moved = np.roll(probe, (-first[0], -first[1]), (0, 1))
+    return np.asarray(bin_patterns(moved[None], factor)[0], np.float32)
+
+
+def _cropped(example: Example, size: int, rng: np.random.Generator) -> Example:
+    """Cut a window that shows at least one disk, if there is one."""
+    shape = np.array(example.pattern.shape)
+    free = shape - size
+    seen = example.position[example.label == Visibility.VISIBLE]
+    first = np.zeros(2, int)
+    for _ in range(_TRIES):
+        first = np.array(
+            [rng.integers(min(f, 0) - 4, max(f, 0) + 5) for f in free], dtype=int
+        )
+        if ((seen > first) & (seen < first + size)).all(1).any():
+            break
+    half = shape // 2 - size // 2
+    pattern, mask = (_window(a, first, size) for a in (example.pattern, example.mask))
+    return replace(
+        example,
+        pattern=pattern,
+        probe=_window(example.probe, half, size),
+        mask=mask,
+        position=example.position - first,
+    )
+
+
+def _window(image: Array, first: Array, size: int) -> Array:
+    """Cut a square window; zeros outside the image."""
+    out = np.zeros((size, size), np.float32)
+    low = np.maximum(first, 0)
+    high = np.minimum(first + size, image.shape)
+    part = image[low[0] : high[0], low[1] : high[1]]
+    at = low - first
+    out[at[0] : at[0] + part.shape[0], at[1] : at[1] + part.shape[1]] = part
+    return out
+
+
+def _turned(example: Example, rng: np.random.Generator) -> Example:
+    """Reflect and transpose at random; the middle of the probe stays at size // 2."""
+    pattern, probe, mask = example.pattern, example.probe, example.mask
+    position, size = example.position, example.pattern.shape[0]
+    for axis in (0, 1):
+        if rng.random() < 0.5:
+            pattern, mask = np.flip(pattern, axis), np.flip(mask, axis)
+            probe = np.roll(np.flip(probe, axis), 1 - size % 2, axis)
+            position = position.copy()
+            position[:, axis] = size - 1 - position[:, axis]
+    if rng.random() < 0.5:
+        pattern, probe, mask = pattern.T, probe.T, mask.T
+        position = position[:, ::-1]
+    return replace(example, pattern=pattern, probe=probe, mask=mask, position=position)

@@ -1,0 +1,197 @@
+"""The training itself: step after step, from checkpoints that go on bit by bit."""
+
+import json
+import time
+from collections.abc import Callable
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from fcunet_dask.errors import ModelError, StoreError
+from fcunet_dask.model.network import build_network, parameters
+from fcunet_dask.model.weights import ModelCard, write_card
+from fcunet_dask.train.batches import batches
+from fcunet_dask.train.losses import disk_loss
+from fcunet_dask.train.recipe import TrainRecipe
+
+Report = Callable[[dict[str, float]], None]
+"""Called with each entry of the history."""
+
+CHECKPOINT, HISTORY, RECIPE = "checkpoint.keras", "history.jsonl", "recipe.json"
+NETWORK = "network.keras"
+
+
+def train(
+    recipe: TrainRecipe,
+    library: str | Path,
+    out: str | Path,
+    *,
+    validate: Callable[[Path], dict[str, float]] | None = None,
+    processes: int = 1,
+    every: int = 250,
+    until: int | None = None,
+    report: Report | None = None,
+) -> Path:
+    """Train a network, or go on with a training that was interrupted.
+
+    Parameters
+    ----------
+    recipe : TrainRecipe
+        What to train, and how.
+    library : path-like
+        From `make_library`; an unfinished one is used as far as it goes.
+    out : path-like
+        Folder of checkpoint, history and the trained network.
+    validate : callable, optional
+        Figures of a network, from its file, for the history.
+    processes : int
+        That make batches; 0 makes them between steps.
+    every : int
+        Steps from one entry of the history, and checkpoint, to the next.
+    until : int, optional
+        Step to stop at before the recipe's last.
+    report : callable, optional
+        Called with each entry of the history.
+
+    Returns
+    -------
+    pathlib.Path
+        ``network.keras``: the averaged weights, without the optimiser; its card beside.
+
+    Raises
+    ------
+    StoreError
+        If `out` holds another training, or something else.
+    ModelError
+        If the loss is no number any more.
+    """
+    out = Path(out)
+    keras.utils.set_random_seed(recipe.seed)
+    keras.mixed_precision.set_dtype_policy(recipe.precision)
+    model, first = _resumed(recipe, out)
+    last = min(until or recipe.steps, recipe.steps)
+    began, losses = time.process_time(), []
+    source = batches(str(library), recipe, range(first, last), processes)
+    for step, (inputs, target) in enumerate(source, first + 1):
+        losses.append(float(model.train_on_batch(list(inputs), target)))
+        if not np.isfinite(losses[-1]):
+            msg = (
+                f"the loss of step {step} is {losses[-1]}: lower the rate of the recipe"
+            )
+            raise ModelError(msg)
+        if step % every and step != last:
+            continue
+        entry = {
+            "step": step,
+            "loss": float(np.mean(losses)),
+            "cpu_s": time.process_time() - began,
+        }
+        publish(averaged_network(model, recipe), recipe, step, out / NETWORK)
+        if validate is not None:
+            entry |= validate(out / NETWORK)
+        began, losses = time.process_time(), []
+        _append(out / HISTORY, entry)
+        _keep(model, out / CHECKPOINT)
+        if report is not None:
+            report(entry)
+    return out / NETWORK
+
+
+def compiled(recipe: TrainRecipe) -> keras.Model:
+    """Return an untrained network with its optimiser."""
+    model = build_network(recipe.network, **recipe.options)
+    falling = recipe.steps - recipe.warm_up
+    rate = keras.optimizers.schedules.CosineDecay(
+        0.0,
+        max(falling, 1),
+        alpha=0.02,
+        warmup_target=recipe.rate,
+        warmup_steps=recipe.warm_up,
+    )
+    optimizer = keras.optimizers.AdamW(
+        rate,
+        weight_decay=recipe.decay,
+        clipnorm=recipe.clip,
+        use_ema=recipe.average > 0,
+        ema_momentum=recipe.average,
+    )
+    model.compile(optimizer, loss=disk_loss)
+    return model
+
+
+def averaged_network(model: keras.Model, recipe: TrainRecipe) -> keras.Model:
+    """Return a copy with the running average of the weights, without the optimiser."""
+    copy = build_network(recipe.network, **recipe.options)
+    copy.set_weights(model.get_weights())
+    if recipe.average and int(model.optimizer.iterations):
+        averages = model.optimizer._model_variables_moving_average
+        for weight, average in zip(copy.trainable_variables, averages, strict=True):
+            weight.assign(average)
+    return copy
+
+
+def publish(
+    network: keras.Model, recipe: TrainRecipe, step: int, path: Path
+) -> ModelCard:
+    """Write a network for use, with a card whose calibration is not yet measured."""
+    _keep(network, path)
+    fixed = recipe.network == "fcunet_paper"
+    card = ModelCard(
+        sha256=sha256(path.read_bytes()).hexdigest(),
+        network=recipe.network,
+        tile=recipe.data.size if fixed else 0,
+        multiple=1 if fixed else 2 ** len(recipe.options.get("filters", (0, 0, 0))),
+        training={
+            "recipe": recipe.to_dict(),
+            "step": step,
+            "parameters": parameters(network),
+            "version": version("fcunet-dask"),
+        },
+    )
+    write_card(path, card)
+    return card
+
+
+def _resumed(recipe: TrainRecipe, out: Path) -> tuple[keras.Model, int]:
+    """Return the network and the number of steps it has made."""
+    wanted = json.loads(json.dumps(recipe.to_dict()))
+    file = out / RECIPE
+    if not out.exists() or not any(out.iterdir()):
+        out.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(wanted, indent=1))
+        return compiled(recipe), 0
+    if not file.exists():
+        msg = f"{out} is no folder of a training: choose another"
+        raise StoreError(msg)
+    found = json.loads(file.read_text())
+    if found != wanted:
+        changed = sorted(k for k in wanted if found.get(k) != wanted[k])
+        msg = f"{out} holds a training with other {', '.join(changed)}: choose another"
+        raise StoreError(msg)
+    if not (out / CHECKPOINT).exists():
+        return compiled(recipe), 0
+    model = keras.saving.load_model(out / CHECKPOINT, safe_mode=True)
+    return model, int(model.optimizer.iterations)
+
+
+def _keep(model: keras.Model, path: Path) -> None:
+    """Save under another name first, so that a file is always whole."""
+    part = path.with_name(f"part-{path.name}")
+    model.save(part)
+    part.replace(path)
+
+
+def _append(path: Path, entry: dict[str, float]) -> None:
+    with path.open("a") as file:
+        file.write(json.dumps(entry) + "\n")
+
+
+def read_history(out: str | Path) -> list[dict[str, Any]]:
+    """Return the entries of the history of a training, each step once."""
+    lines = (Path(out) / HISTORY).read_text().splitlines()
+    entries = [json.loads(line) for line in lines]
+    return list({entry["step"]: entry for entry in entries}.values())

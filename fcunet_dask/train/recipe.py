@@ -1,0 +1,152 @@
+"""What a training is: a few numbers in a TOML file."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+from fcunet_dask.errors import ParameterError
+from fcunet_dask.simulate.conditions import ArtefactRecipe
+from fcunet_dask.train.data import DataRecipe
+
+SHIPPED: Final = ("fcunet", "fcunet_paper", "quick")
+"""Recipes in the package, by name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainRecipe:
+    """Network, data and optimiser of a training.
+
+    Parameters
+    ----------
+    network : str
+        A name of `fcunet_dask.model.network.ARCHITECTURES`.
+    options : mapping
+        Parameters of the network.
+    data : DataRecipe
+        How examples are cut.
+    batch : int
+        Examples in a step; a multiple of ``data.crops``.
+    steps : int
+        Of the optimiser.
+    rate : float
+        Highest learning rate; it rises over `warm_up` steps and falls as a cosine to
+        2 %.
+    warm_up : int
+        Steps.
+    decay : float
+        Weight decay of AdamW.
+    clip : float
+        Largest norm of the gradient of one weight array.
+    average : float
+        Momentum of the running average of the weights, which is what is kept.
+    seed : int
+        Of the first weights and of all batches.
+    precision : str
+        Keras policy: ``float32``, or ``mixed_bfloat16`` on a GPU.
+
+    Raises
+    ------
+    ParameterError
+        If a number is out of its range.
+    """
+
+    network: str = "fcunet"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    data: DataRecipe = field(default_factory=DataRecipe)
+    batch: int = 32
+    steps: int = 8000
+    rate: float = 3e-3
+    warm_up: int = 200
+    decay: float = 1e-4
+    clip: float = 1.0
+    average: float = 0.998
+    seed: int = 1
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "steps", "rate", "clip"):
+            if not getattr(self, name) > 0:
+                msg = f"recipe: {name} must be positive, got {getattr(self, name)!r}"
+                raise ParameterError(msg)
+        if self.batch % self.data.crops:
+            msg = (
+                f"recipe: batch {self.batch} must be a multiple of data.crops "
+                f"{self.data.crops}"
+            )
+            raise ParameterError(msg)
+        if not 0 <= self.average < 1:
+            msg = f"recipe: average must lie in 0 … 1, got {self.average!r}"
+            raise ParameterError(msg)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON: part of the provenance of the weights."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "TrainRecipe":
+        """Return the recipe of a mapping; unknown keys are refused by name.
+
+        Raises
+        ------
+        ParameterError
+            If a key is unknown or a value is out of range.
+        """
+        data = dict(values.get("data", {}))
+        artefacts = data.pop("artefacts", None)
+        _refuse_unknown(DataRecipe, data, "data.")
+        if artefacts is not None:
+            _refuse_unknown(ArtefactRecipe, artefacts, "data.artefacts.")
+            ranges: dict[str, Any] = {
+                k: tuple(v) if isinstance(v, list) else v for k, v in artefacts.items()
+            }
+            data["artefacts"] = ArtefactRecipe(**ranges)
+        _refuse_unknown(cls, values, "")
+        return cls(**{**values, "data": DataRecipe(**data)})
+
+
+def _refuse_unknown(kind: type, values: Mapping[str, Any], prefix: str) -> None:
+    known = {f.name for f in fields(kind)}
+    unknown = sorted(f"{prefix}{name}" for name in set(values) - known)
+    if unknown:
+        msg = f"unknown keys in the recipe: {unknown}; known are {sorted(known)}"
+        raise ParameterError(msg)
+
+
+def load_recipe(source: str | Path) -> TrainRecipe:
+    """Return a shipped recipe by its name, or one from a TOML file.
+
+    Parameters
+    ----------
+    source : path-like
+        ``fcunet``, ``fcunet_paper``, ``quick`` (minutes), or a file.
+
+    Returns
+    -------
+    TrainRecipe
+
+    Raises
+    ------
+    ParameterError
+        If there is no such recipe or file, it is no TOML, or it is out of range.
+
+    Examples
+    --------
+    >>> load_recipe("fcunet").network
+    'fcunet'
+    """
+    if str(source) in SHIPPED:
+        text = (files("fcunet_dask.train") / f"recipes/{source}.toml").read_text()
+    else:
+        try:
+            text = Path(source).read_text(encoding="utf-8")
+        except OSError as error:
+            msg = f"no recipe {str(source)!r}: shipped are {SHIPPED}, or give a file"
+            raise ParameterError(msg) from error
+    try:
+        return TrainRecipe.from_dict(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        msg = f"{source} is no TOML: {error}"
+        raise ParameterError(msg) from error

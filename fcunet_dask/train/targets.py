@@ -1,0 +1,87 @@
+"""What a network is to answer, rendered from the analytic truth."""
+
+from typing import Final
+
+import numpy as np
+
+from fcunet_dask.simulate.visibility import Visibility
+from fcunet_dask.types import Array
+
+SIGMA: Final = 1.25
+"""σ of the spot at a disk, px: its logarithm is a parabola over the nearest pixels."""
+REACH: Final = 1.8
+"""Pixels this near to a disk learn its offset, px."""
+CHANNELS: Final = ("heat", "structure_factor", "offset_y", "offset_x", "asked", "near")
+"""Channels of a target. ``asked``: 0 where nothing is asked (doubtful disks, masked
+pixels); ``near``: 1 where the offset counts."""
+
+
+def render_target(
+    positions: Array,
+    labels: Array,
+    strength: Array,
+    shape: tuple[int, int],
+    radius: float,
+) -> Array:
+    """Render the target of one pattern.
+
+    Parameters
+    ----------
+    positions : array
+        (n, 2) as (y, x), px.
+    labels : array
+        (n,) `Visibility`.
+    strength : array
+        (n,) |V_g| relative to the strongest.
+    shape : (int, int)
+        Rows and columns.
+    radius : float
+        Of the disks, px: doubtful ones blank out half of it.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 (rows, columns, `CHANNELS`).
+    """
+    target = np.zeros((*shape, len(CHANNELS)), np.float32)
+    target[..., 4] = 1.0
+    margin = 4 * SIGMA
+    inside = ((positions > -margin) & (positions < np.array(shape) + margin)).all(1)
+    doubtful = inside & (labels == Visibility.FAINT)
+    blank = _nearest(positions[doubtful], shape)[0] < max(1.5, 0.5 * radius)
+    target[blank, 4] = 0.0
+    seen = inside & (labels == Visibility.VISIBLE)
+    if not seen.any():
+        return target
+    distance, dy, dx, which = _nearest(positions[seen], shape)
+    heat = np.exp(-(distance**2) / (2 * SIGMA**2))
+    root = np.sqrt(np.clip(strength[seen], 0.0, 1.0))
+    target[..., 0] = heat
+    target[..., 1] = heat * root[which]
+    near = distance < REACH
+    target[..., 2] = np.where(near, dy, 0.0)
+    target[..., 3] = np.where(near, dx, 0.0)
+    target[distance < 2 * SIGMA, 4] = 1.0
+    target[..., 5] = near
+    return target
+
+
+def _nearest(
+    positions: Array, shape: tuple[int, int]
+) -> tuple[Array, Array, Array, Array]:
+    """Distance and offset (y, x), px, from each pixel to the nearest position; which."""
+    if not len(positions):
+        far = np.full(shape, np.inf)
+        return far, far, far, np.zeros(shape, int)
+    place = positions.astype(np.float32)
+    dy = place[:, 0, None] - np.arange(shape[0], dtype=np.float32)
+    dx = place[:, 1, None] - np.arange(shape[1], dtype=np.float32)
+    square = dy[:, :, None] ** 2 + dx[:, None, :] ** 2
+    which = square.argmin(axis=0)
+    rows, columns = np.indices(shape)
+    return (
+        np.sqrt(square[which, rows, columns]),
+        dy[which, rows],
+        dx[which, columns],
+        which,
+    )

@@ -1,0 +1,106 @@
+"""Figures of a network on validation patterns, and what its card learns from them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import scipy.optimize
+
+from fcunet_dask.model.weights import ModelCard, find_weights, write_card
+from fcunet_dask.train.judge.contender import Contender, tune
+from fcunet_dask.train.judge.detection import tally, total
+from fcunet_dask.train.judge.match import Found, match
+from fcunet_dask.train.judge.positions import position_errors
+from fcunet_dask.train.judge.truth import Judged, open_scenes
+from fcunet_dask.types import Array
+
+_LOOSE: Final = {"refine": "none", "min_probability": 0.0, "max_peaks": 384}
+_ONE_SIGMA: Final = 2 * np.log(2)
+"""Median of |error/σ|² in two dimensions."""
+
+
+def validation(path: str | Path, every: int = 4) -> Callable[[Path], dict[str, float]]:
+    """Return the figures of a network, F1 and position error (px), as a function.
+
+    Parameters
+    ----------
+    path : path-like
+        The validation set.
+    every : int
+        One pattern in this many.
+    """
+    judged = [scene.judged() for scene in open_scenes(path, every=every)]
+
+    def figures(weights: Path) -> dict[str, float]:
+        found = _found(weights, judged)
+        threshold = tune(found, judged)
+        kept = [threshold(f) for f in found]
+        counted = total([tally(f, j) for f, j in zip(kept, judged, strict=True)])
+        return {"f1": counted.f1, "rmse_px": position_errors(kept, judged).rmse}
+
+    return figures
+
+
+def calibrate_card(weights: Path, path: str | Path) -> ModelCard:
+    """Measure the probability of a disk, and the scale of the error, on validation data.
+
+    Parameters
+    ----------
+    weights : pathlib.Path
+        A `.keras` file with its card, which is rewritten.
+    path : path-like
+        The validation set.
+
+    Returns
+    -------
+    ModelCard
+    """
+    _, card = find_weights(str(weights))
+    plain = replace(card, probability=(1.0, 0.0), spread=1.0)
+    write_card(weights, plain)
+    judged = [scene.judged() for scene in open_scenes(path)]
+    found = _found(weights, judged)
+    height, right = _judged_heights(found, judged)
+    slope, level = _logistic(height, right)
+    likely = [f.take(slope * _logit(f.score) + level > 0) for f in found]
+    whitened = position_errors(likely, judged).whitened
+    spread = float(np.sqrt(np.median((whitened**2).sum(axis=1)) / _ONE_SIGMA))
+    card = replace(card, probability=(slope, level), spread=spread)
+    write_card(weights, card)
+    return card
+
+
+def _found(weights: Path, judged: Sequence[Judged]) -> list[Found]:
+    contender = Contender(str(weights), dict(_LOOSE))
+    return [contender.candidates(j) for j in judged]
+
+
+def _logit(probability: Array) -> Array:
+    safe = np.clip(probability, 1e-9, 1 - 1e-9)
+    return np.asarray(np.log(safe / (1 - safe)))
+
+
+def _judged_heights(
+    found: Sequence[Found], judged: Sequence[Judged]
+) -> tuple[Array, Array]:
+    """Heights of all detections that are right or wrong, and which is which."""
+    height, right = [], []
+    for one, truth in zip(found, judged, strict=True):
+        matched = match(one.position, truth)
+        for rows, value in ((matched.found, 1.0), (matched.false, 0.0)):
+            height.append(_logit(one.score[rows]))
+            right.append(np.full(len(rows), value))
+    return np.concatenate(height), np.concatenate(right)
+
+
+def _logistic(x: Array, y: Array) -> tuple[float, float]:
+    """Slope and level of the logistic curve of greatest likelihood."""
+
+    def surprise(parameters: Array) -> float:
+        z = parameters[0] * x + parameters[1]
+        return float((np.logaddexp(0, z) - y * z).mean())
+
+    slope, level = scipy.optimize.minimize(surprise, np.array([5.0, -2.0])).x
+    return float(slope), float(level)
