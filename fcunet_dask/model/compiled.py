@@ -37,10 +37,38 @@ def compiled_peaks(network: keras.Model, most: int, least: float) -> Peaks:
         See `Peaks`; the last column is the likeness to the probe, NaN where the
         network does not measure it.
     """
-    run = _compiled(_with_likeness(network), most, least)
+    whole = _with_likeness(network)
+    return _in_batches(lambda x: extract_peaks(whole(x, training=False), most, least))
+
+
+def compiled_images(network: keras.Model) -> Peaks:
+    """Compile a network into a function from patterns to structure-factor images.
+
+    Parameters
+    ----------
+    network : keras.Model
+        From `build_network`, with its weights.
+
+    Returns
+    -------
+    callable
+        (n, rows, columns) patterns, (rows, columns) probe and mask → (n, rows,
+        columns), |V_g| relative to the strongest.
+    """
+
+    def images(inputs: Any) -> Any:
+        root = network(inputs, training=False)[..., 1]
+        return ops.square(ops.maximum(root, 0.0))
+
+    return _in_batches(images)
+
+
+def _in_batches(function: Callable[[Any], Any]) -> Peaks:
+    """Compile a function of (pattern, probe, mask), and give it batches of one size."""
+    run = _compiled(function)
     pixels = _PIXELS_GPU if _has_gpu() else _PIXELS
 
-    def peaks(patterns: Array, probe: Array, mask: Array) -> Array:
+    def batched(patterns: Array, probe: Array, mask: Array) -> Array:
         n, rows, columns = patterns.shape
         batch = int(np.clip(pixels // (rows * columns), 1, 1024))
         fixed = [np.asarray(a, np.float32)[None, ..., None] for a in (probe, mask)]
@@ -52,7 +80,7 @@ def compiled_peaks(network: keras.Model, most: int, least: float) -> Peaks:
             found.append(np.asarray(run(part, *fixed))[:size])
         return np.concatenate(found)
 
-    return peaks
+    return batched
 
 
 def _with_likeness(network: keras.Model) -> keras.Model:
@@ -65,13 +93,12 @@ def _with_likeness(network: keras.Model) -> keras.Model:
     return network
 
 
-def _compiled(network: keras.Model, most: int, least: float) -> Callable[..., Any]:
+def _compiled(function: Callable[[Any], Any]) -> Callable[..., Any]:
     def apply(pattern: Any, probe: Any, mask: Any) -> Any:
         n = ops.shape(pattern)[0]
         mask = ops.broadcast_to(mask, (n, *ops.shape(mask)[1:]))
         probe = ops.broadcast_to(probe, (n, *ops.shape(probe)[1:]))
-        output = network([pattern * mask, probe, mask], training=False)
-        return extract_peaks(output, most, least)
+        return function([pattern * mask, probe, mask])
 
     backend = keras.backend.backend()
     if backend == "jax":

@@ -17,7 +17,7 @@ from fcunet_dask.kernels.spikes import cap_spikes
 from fcunet_dask.model.arrange import arrange, clean, digest
 from fcunet_dask.model.detector import Peaks
 from fcunet_dask.model.refine import Refinement
-from fcunet_dask.model.scale import binning
+from fcunet_dask.model.scale import binning, enlarged
 from fcunet_dask.model.search import Candidates, binned_aperture
 from fcunet_dask.model.weights import ModelCard, find_weights, load_network
 from fcunet_dask.types import Array
@@ -129,6 +129,34 @@ class FCUNet:
             found = prepared.refine.fitted_only(patterns, found)
         return arrange(found, status, limits, len(patterns))
 
+    def structure_factors(self, patterns: Array) -> Array:
+        """Structure-factor images of `patterns`.
+
+        Parameters
+        ----------
+        patterns : array
+            (n, rows, columns), counts.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32 (n, rows, columns): spots of the height |V_g| relative to the
+            strongest.
+
+        Raises
+        ------
+        ParameterError, MissingDependencyError, ModelError
+            As for disks; and if the network knows one size of image only.
+        """
+        patterns = to_host(patterns)
+        shape = (int(patterns.shape[1]), int(patterns.shape[2]))
+        prepared = _prepare(self, shape)
+        patterns, _ = clean(patterns)
+        binned = prepared.binned(patterns, self)
+        images = _loaded_images(self.weights)(binned, prepared.probe, prepared.mask)
+        rows, columns = (s // prepared.factor for s in shape)
+        return enlarged(images[:, :rows, :columns], prepared.factor, shape)
+
 
 def _check(detector: FCUNet) -> None:
     for name in ("radius", "edge", "gain", "max_peaks"):
@@ -154,15 +182,19 @@ class _Prepared:
     mask: Array
     refine: Refinement
 
-    def find(self, patterns: Array, detector: FCUNet) -> Candidates:
-        """Candidates of the network, with the covariance that it reports."""
+    def binned(self, patterns: Array, detector: FCUNet) -> Array:
+        """Patterns as the network sees them."""
         capped = cap_spikes(patterns, detector.gain)
         if detector.mask is not None:
             capped = capped * detector.mask
         binned = bin_patterns(capped, self.factor)
         whole = np.zeros((len(patterns), *self.mask.shape), np.float32)
         whole[:, : binned.shape[1], : binned.shape[2]] = binned
-        found = self.peaks(whole, self.probe, self.mask)
+        return whole
+
+    def find(self, patterns: Array, detector: FCUNet) -> Candidates:
+        """Candidates of the network, with the covariance that it reports."""
+        found = self.peaks(self.binned(patterns, detector), self.probe, self.mask)
         slope, level = self.card.probability
         probability = 1 / (1 + np.exp(-(slope * found[..., 0] + level)))
         keep = (probability >= detector.min_probability) & (found[..., 0] > _LEAST)
@@ -255,3 +287,18 @@ def _loaded(name: str, most: int) -> tuple[Any, ModelCard]:
         else:
             _NETWORKS[key] = peaks
     return _NETWORKS[key], card
+
+
+def _loaded_images(name: str) -> Any:
+    """Return the compiled function from patterns to images, made once in a process."""
+    path, card = find_weights(name)
+    if card.tile:
+        msg = f"{name} knows images of {card.tile} px only: use 'fcunet'"
+        raise ParameterError(msg)
+    key = (card.sha256, 0)
+    if key not in _NETWORKS:
+        network = load_network(path, card)
+        from fcunet_dask.model.compiled import compiled_images  # noqa: PLC0415
+
+        _NETWORKS[key] = compiled_images(network)
+    return _NETWORKS[key]

@@ -6,6 +6,10 @@ cheap; what it takes from the positions, a fit on the full pattern gives back.
 
 from typing import Final
 
+import numpy as np
+
+from fcunet_dask.types import Array
+
 LARGEST: Final = 4.8
 """Radius, px, from which disks are binned."""
 
@@ -19,3 +23,40 @@ def binning(radius: float) -> int:
     [1, 1, 2, 3, 5]
     """
     return 1 + int(radius // LARGEST)
+
+
+def enlarged(images: Array, factor: int, shape: tuple[int, int]) -> Array:
+    """Bring binned images back to the pixels of the pattern, linear in between.
+
+    Parameters
+    ----------
+    images : array
+        (n, rows, columns).
+    factor : int
+        Pixels that were added up, along a side.
+    shape : (int, int)
+        Of the result.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 (n, *shape).
+
+    Examples
+    --------
+    >>> enlarged(np.array([[[0.0, 2.0]]]), 2, (1, 4))[0, 0].tolist()
+    [0.0, 0.5, 1.5, 2.0]
+    """
+    rows, columns = (
+        _interpolation(size, factor, binned)
+        for size, binned in zip(shape, images.shape[1:], strict=True)
+    )
+    return np.asarray(rows @ images.astype(np.float32) @ columns.T)
+
+
+def _interpolation(size: int, factor: int, binned: int) -> Array:
+    """Weights (size, binned) of linear interpolation between the middles of bins."""
+    place = (np.arange(size) - 0.5 * (factor - 1)) / factor
+    place = np.clip(place, 0, binned - 1)
+    weights = 1 - np.abs(place[:, None] - np.arange(binned))
+    return np.maximum(weights, 0).astype(np.float32)
