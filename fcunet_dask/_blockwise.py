@@ -1,7 +1,10 @@
 """The one place that maps functions over the blocks of a scan; it knows no physics."""
 
 import itertools
+import sys
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import dask.array as da
@@ -9,17 +12,23 @@ import numpy as np
 import xarray as xr
 from dask import config
 from dask.base import compute
-from dask.delayed import delayed
+from dask.delayed import Delayed, delayed
 from dask.tokenize import tokenize
 from threadpoolctl import threadpool_limits
 
-from fcunet_dask._source import BlockSource, Slices, source_of
+from fcunet_dask._source import BlockSource, source_of
+from fcunet_dask.errors import ComputeError
 from fcunet_dask.types import Array
 
-BAND = 20_000
+BAND = 5_000
 """Most tasks that the scheduler is given at once."""
+TASKS = 4_096
+"""Tasks from which on a task makes more than one block."""
+MOST_IN_TASK = 8
+"""Blocks."""
 
 BlockFunction = Callable[[Array], Mapping[str, Array]]
+RegionFunction = Callable[[tuple[slice, slice]], Mapping[str, Array]]
 
 
 class Store(Protocol):
@@ -30,6 +39,9 @@ class Store(Protocol):
 
     def pending(self) -> list[tuple[int, int]]:
         """Blocks that are not committed."""
+
+    def has(self, block_id: tuple[int, int]) -> bool:
+        """Whether a block is committed."""
 
     def write(self, block_id: tuple[int, int], values: Mapping[str, Array]) -> None:
         """Commit a block."""
@@ -160,8 +172,7 @@ def commit_patterns(
 ) -> None:
     """Apply `function` to the blocks of patterns that `store` lacks, and commit them.
 
-    On the active Dask scheduler, one task a block, in bands that bound what the
-    scheduler sees; a block is committed by the task that made it.
+    As `commit_blocks`, of which it is the case where a block is made from patterns.
 
     Parameters
     ----------
@@ -175,36 +186,114 @@ def commit_patterns(
         Called with the number of blocks committed by each band.
     """
     source = source_of(pattern.data)
-    data = None if source is not None else _whole_in_q(pattern.data)
-    shared = delayed((function, store, source), pure=False, traverse=False)
-    task = delayed(_commit_block, pure=False)
-    for band in _bands(store.pending()):
-        with config.set({"optimization.fuse.active": False}):
-            calls = [
-                task(shared, b, None if data is None else data[store.region(b)])
-                for b in band
-            ]
-            compute(*calls)
+    if source is not None:
+        commit_blocks(_OfSource(function, source), store, progress)
+        return
+    data = _whole_in_q(pattern.data)
+    task = delayed(_commit_given, pure=False)
+    shared = delayed((function, store), pure=False, traverse=False)
+    for band in _bands(store.pending(), BAND):
+        _compute([task(shared, b, data[store.region(b)]) for b in band])
         progress(len(band))
 
 
-def _bands(blocks: list[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
-    for start in range(0, len(blocks), BAND):
-        yield blocks[start : start + BAND]
-
-
-def _commit_block(
-    shared: tuple[BlockFunction, Store, BlockSource | None],
-    block_id: tuple[int, int],
-    data: Array | None,
+def commit_blocks(
+    function: RegionFunction,
+    store: Store,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> None:
-    function, store, source = shared
-    if source is not None:
-        region: Slices = (*store.region(block_id), slice(None), slice(None))
-        data = source.read(region)
-    if data is None:
-        msg = "a block without a source needs its patterns"
-        raise ValueError(msg)
+    """Make the blocks that `store` lacks, and commit them, on the active scheduler.
+
+    In bands that bound what the scheduler sees. A task makes one block, and where there
+    are many blocks several, one after another; each is committed when it is made, and
+    one that is committed already, by a worker that died afterwards, is not made again.
+
+    Parameters
+    ----------
+    function : callable
+        Rows and columns of a block → the arrays of the store.
+    store : Store
+        What is filled.
+    progress : callable
+        Called with the number of blocks committed by each band.
+
+    Raises
+    ------
+    ComputeError
+        If workers die on a block, again and again.
+    """
+    pending = store.pending()
+    size = min(max(len(pending) // TASKS, 1), MOST_IN_TASK)
+    shared = _Shared(function, store)
+    for band in _bands(pending, BAND * size):
+        _compute([_band_graph(shared, band, size)])
+        progress(len(band))
+
+
+def _bands(blocks: list[tuple[int, int]], size: int) -> Iterator[list[tuple[int, int]]]:
+    for start in range(0, len(blocks), size):
+        yield blocks[start : start + size]
+
+
+def _band_graph(shared: "_Shared", band: list[tuple[int, int]], size: int) -> Delayed:
+    """One task for `size` blocks each, and one that waits for all of them."""
+    name = f"commit-{uuid.uuid4().hex}"
+    graph: dict[Any, Any] = {f"{name}-shared": shared}
+    for i, start in enumerate(range(0, len(band), size)):
+        ids = np.array(band[start : start + size], np.int32)
+        graph[name, i] = (_commit_batch, f"{name}-shared", ids)
+    graph[f"{name}-all"] = (len, [key for key in graph if isinstance(key, tuple)])
+    return Delayed(f"{name}-all", graph)
+
+
+def _compute(tasks: Sequence[Delayed]) -> None:
+    with config.set({"optimization.fuse.active": False}):
+        try:
+            compute(*tasks)
+        except Exception as error:
+            distributed = sys.modules.get("distributed")
+            if distributed and isinstance(error, distributed.KilledWorker):
+                msg = (
+                    f"workers died again and again ({error}): most often they had too "
+                    "little memory for a block: give them more, or open the scan with "
+                    "smaller blocks; what is finished is kept: run again"
+                )
+                raise ComputeError(msg) from error
+            raise
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What all tasks of a band have in common; it travels once."""
+
+    function: RegionFunction
+    store: Store
+
+
+@dataclass(frozen=True, slots=True)
+class _OfSource:
+    """A function of patterns as one of rows and columns: it reads them itself."""
+
+    function: BlockFunction
+    source: BlockSource
+
+    def __call__(self, region: tuple[slice, slice]) -> Mapping[str, Array]:
+        return self.function(self.source.read((*region, slice(None), slice(None))))
+
+
+def _commit_batch(shared: _Shared, block_ids: Array) -> None:
+    function, store = shared.function, shared.store
+    for y, x in block_ids.tolist():
+        if not store.has((y, x)):
+            with threadpool_limits(1):
+                values = function(store.region((y, x)))
+            store.write((y, x), values)
+
+
+def _commit_given(
+    shared: tuple[BlockFunction, Store], block_id: tuple[int, int], data: Array
+) -> None:
+    function, store = shared
     with threadpool_limits(1):
         values = function(data)
     store.write(block_id, values)

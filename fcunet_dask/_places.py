@@ -64,6 +64,9 @@ class Place(Protocol):
     def empty(self) -> bool:
         """Whether there is nothing at all."""
 
+    def children(self) -> set[str]:
+        """Return the names of the places directly below."""
+
     def clear(self, keep: str = "") -> None:
         """Delete everything, except the key `keep`."""
 
@@ -191,6 +194,10 @@ class FolderPlace:
         """Whether there is no file in the folder, nor one in its place."""
         return not self.path.is_file() and next(self.keys(""), None) is None
 
+    def children(self) -> set[str]:
+        """Return the folders in this one."""
+        return {child.name for child in self.path.iterdir() if child.is_dir()}
+
     def clear(self, keep: str = "") -> None:
         """Delete the files of the folder, its description first, and empty folders."""
         self.delete("zarr.json")
@@ -312,6 +319,11 @@ class ObjectPlace:
     def empty(self) -> bool:
         """Whether there is no object below the prefix."""
         return next(self.keys(""), None) is None
+
+    def children(self) -> set[str]:
+        """Return the first parts of the keys, from a listing with a delimiter."""
+        found = _obstore().list_with_delimiter(_bucket(self.url))
+        return {str(name).rstrip("/") for name in found["common_prefixes"]}
 
     def clear(self, keep: str = "") -> None:
         """Delete all objects, the description of the group first."""

@@ -19,6 +19,7 @@ import numpy as np
 import zarr
 from dask.tokenize import tokenize
 
+from fcunet_dask._places import Place, Stamp, is_url, place
 from fcunet_dask.errors import FcunetError, ReaderError
 from fcunet_dask.types import Array
 
@@ -93,6 +94,8 @@ def lazy(
 
 def stamp(path: str) -> int:
     """Return the time of the last change of `path`, ns; it keys every open file."""
+    if is_url(path):
+        return _metadata(place(path))[1].changed
     try:
         return Path(path).stat().st_mtime_ns
     except OSError as error:
@@ -107,7 +110,7 @@ class ZarrSource:
     Parameters
     ----------
     path : str
-        Folder of the group.
+        Folder of the group, or its URL.
     name : str
         The array.
     strict : bool
@@ -122,8 +125,8 @@ class ZarrSource:
     def read(self, slices: Slices) -> Array:
         """Return the box `slices`; raise ReaderError where a chunk is damaged."""
         with reading(self.path, slices):
-            folder = f"{self.path}/{self.name}"
-            array = _open_zarr(folder, stamp(f"{folder}/{_metadata_file(folder)}"))
+            folder = place(f"{self.path}/{self.name}")
+            array = _open_zarr(folder.name, _metadata(folder)[1].version)
             if self.strict:
                 _refuse_missing(array, folder, slices)
             return np.asarray(array[slices])
@@ -314,17 +317,23 @@ def kept_open_h5(path: str, changed: int) -> h5py.File:
     return open_h5(path)
 
 
-def _metadata_file(folder: str) -> str:
-    return "zarr.json" if Path(folder, "zarr.json").exists() else ".zarray"
+def _metadata(folder: Place) -> tuple[str, Stamp]:
+    """Return the key of the description of a Zarr group or array, and its version."""
+    for key in ("zarr.json", ".zarray", ".zgroup"):
+        found = folder.stamp(key)
+        if found is not None:
+            return key, found
+    msg = f"{folder.name}: no such Zarr group or array; was it moved or unmounted?"
+    raise ReaderError(msg)
 
 
 @lru_cache(_OPEN_FILES)
-def _open_zarr(folder: str, changed: int) -> zarr.Array[Any]:
-    del changed  # part of the key
-    return zarr.open_array(folder, mode="r")
+def _open_zarr(folder: str, version: str) -> zarr.Array[Any]:
+    del version  # part of the key
+    return zarr.open_array(place(folder).zarr(), mode="r")
 
 
-def _refuse_missing(array: zarr.Array[Any], folder: str, slices: Slices) -> None:
+def _refuse_missing(array: zarr.Array[Any], folder: Place, slices: Slices) -> None:
     outer = array.shards or array.chunks
     spans = (
         range(s.start // n, math.ceil(s.stop / n))
@@ -332,9 +341,9 @@ def _refuse_missing(array: zarr.Array[Any], folder: str, slices: Slices) -> None
     )
     for index in itertools.product(*spans):
         key = array.metadata.encode_chunk_key(index)
-        if not Path(folder, key).exists():
+        if folder.stamp(key) is None:
             msg = (
-                f"{folder}: chunk {key} is missing; the store is damaged: copy it "
+                f"{folder.name}: chunk {key} is missing; the store is damaged: copy it "
                 "again, or convert the scan again"
             )
             raise ReaderError(msg)

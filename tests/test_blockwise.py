@@ -78,6 +78,9 @@ class Store:
     def pending(self):
         return [(y, x) for y in (1, 2) for x in range(3)]
 
+    def has(self, block_id):
+        return block_id in self.written
+
     def write(self, block_id, values):
         self.written[block_id] = values["total"]
 

@@ -235,7 +235,7 @@ def test_worker_processes_open_the_file_themselves(tmp_path):
             n_workers=2,
             threads_per_worker=2,
             processes=True,
-            dashboard_address=None,
+            dashboard_address=":0",
         ) as cluster,
         Client(cluster) as client,
     ):

@@ -4,7 +4,7 @@ The protocol and its reasons are in docs/adr/0004-block-commit.md.
 """
 
 from fcunet_dask._commit.files import checksum, writing
-from fcunet_dask._commit.plan import KEY, ArraySpec, Block, compressors
+from fcunet_dask._commit.plan import KEY, ArraySpec, Block, compressors, is_store
 from fcunet_dask._commit.store import BlockStore
 
 __all__ = [
@@ -14,5 +14,6 @@ __all__ = [
     "BlockStore",
     "checksum",
     "compressors",
+    "is_store",
     "writing",
 ]

@@ -133,7 +133,7 @@ def refuse_other(place: Place, plan: Mapping[str, Any], *, resume: bool) -> None
     new = _flat(plan)
     other = [
         f"{key}: {old.get(key)!r} there, {new.get(key)!r} now"
-        for key in sorted({*old, *new})
+        for key in sorted({*old, *new}, key=lambda k: (k.startswith("arrays"), k))
         if old.get(key) != new.get(key)
     ]
     if other:

@@ -5,7 +5,9 @@ without locks, by any process, any number of times. After its data, a block's ma
 put into ``marks/``, all at once.
 """
 
+import hashlib
 import itertools
+import json
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -268,6 +270,14 @@ class BlockStore:
         """Return ``checksums`` and ``summary`` of a finished block."""
         return read_json(self.place, _mark(block_id))
 
+    def digest(self) -> str:
+        """Return a hash of all that the blocks hold, from their marks."""
+        total = hashlib.blake2b(digest_size=16)
+        for block_id in self.blocks():
+            sums = self.mark(block_id)["checksums"]
+            total.update(json.dumps(sums, sort_keys=True).encode())
+        return total.hexdigest()
+
     def verify(self, block_id: Block) -> bool:
         """Read a finished block back; drop it where it is not as written."""
         try:
@@ -296,6 +306,11 @@ class BlockStore:
             for index in itertools.product(*spans):
                 key = array.metadata.encode_chunk_key((*index, *rest))
                 self.place.delete(f"{name}/{key}")
+
+    # --- groups in it ------------------------------------------------------------
+    def groups(self) -> set[str]:
+        """Return the names of the groups and arrays in this one."""
+        return self.place.children()
 
     # --- the whole ---------------------------------------------------------------
     def put(

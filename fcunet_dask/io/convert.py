@@ -46,7 +46,7 @@ def convert(
     overwrite: bool = False,
     progress: Progress | None = None,
     **options: Any,
-) -> Path:
+) -> str | Path:
     """Write a scan of any known format as the native store, in bounded memory.
 
     Each block is read, written, and marked with the checksum of what was read; at the
@@ -58,7 +58,7 @@ def convert(
     source : str or Path
         Any that `open_scan` opens.
     out : str or Path
-        Folder of the store.
+        Folder of the store, or URL in an object store.
     resume : bool
         Whether to go on with a conversion of the same source that is there.
     overwrite : bool
@@ -71,7 +71,7 @@ def convert(
 
     Returns
     -------
-    Path
+    str or Path
         `out`.
 
     Raises
@@ -82,12 +82,11 @@ def convert(
         If `out` holds something else, is in use, or the disk is full.
     """
     scan = open_scan(source, **options)
-    target = Path(out)
-    if target.resolve() == Path(source).resolve():
-        msg = f"{target} is the source itself; choose another name"
+    if Path(out).resolve() == Path(source).resolve():
+        msg = f"{out} is the source itself; choose another name"
         raise StoreError(msg)
-    _write(scan, target, resume=resume, overwrite=overwrite, progress=progress)
-    return target
+    _write(scan, out, resume=resume, overwrite=overwrite, progress=progress)
+    return out
 
 
 def save_scan(
@@ -105,7 +104,7 @@ def save_scan(
         With ``pattern`` (scan_y, scan_x, q_y, q_x); ``probe`` and ``mask`` (q_y, q_x)
         where there are any.
     path : str or Path
-        Folder of the store.
+        Folder of the store, or URL in an object store.
     overwrite : bool
         Whether to delete a store that is there.
     shard : tuple of int, optional
@@ -119,12 +118,12 @@ def save_scan(
     StoreError
         If `path` exists, or the disk is full.
     """
-    _write(scan, Path(path), resume=False, overwrite=overwrite, shard=shard)
+    _write(scan, path, resume=False, overwrite=overwrite, shard=shard)
 
 
 def _write(
     scan: xr.Dataset,
-    path: Path,
+    path: str | Path,
     *,
     resume: bool,
     overwrite: bool,
@@ -152,7 +151,7 @@ def _write(
                 dims = tuple(map(str, variable.dims))
                 store.put(name, dims, np.asarray(variable), variable.attrs)
         _fill(store, _reader(scan["pattern"]), progress or _silent)
-        store.finish()
+        store.finish({"digest": store.digest()})
 
 
 def _silent(done: int, total: int) -> None:
@@ -232,7 +231,7 @@ def _fill(
                 progress(next(steps), 2 * len(everything))
         if not damaged:
             return
-    msg = f"{store.path}: {damaged} blocks do not read back as written; the disk fails"
+    msg = f"{store.location}: {damaged} blocks do not read back as written; the disk fails"
     raise StoreError(msg)
 
 

@@ -45,6 +45,8 @@ class RawScan:
         (q_y, q_x).
     attrs : dict
         Plain JSON to keep with the scan.
+    digest : str or None
+        Of the content, where the file tells.
     """
 
     source: BlockSource
@@ -59,6 +61,7 @@ class RawScan:
     probe: Array | None = None
     mask: Array | None = None
     attrs: dict[str, Any] = field(default_factory=dict)
+    digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

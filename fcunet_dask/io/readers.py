@@ -6,6 +6,7 @@ from typing import Final, Protocol
 
 import h5py
 
+from fcunet_dask._places import is_url
 from fcunet_dask._source import open_h5
 from fcunet_dask.errors import ReaderError
 from fcunet_dask.io.detectors import SUFFIXES, read_detector
@@ -40,29 +41,36 @@ _REMEDY: Final = {
 }
 
 
-def reader_for(path: Path) -> Reader:
-    """Choose the reader by what is at `path`.
+def read_raw(location: str, dataset: str | None) -> RawScan:
+    """Open what is at `location` with the reader that knows it.
 
     Parameters
     ----------
-    path : Path
-        A file, or the folder of a Zarr group.
+    location : str
+        Path of a file, or of the folder of a Zarr group, or the URL of one.
+    dataset : str or None
+        Which array, where a file holds several.
 
     Returns
     -------
-    Reader
-        Of its format.
+    RawScan
+        Lazily.
 
     Raises
     ------
     ReaderError
-        If there is nothing at `path`, or no reader knows it.
+        If there is nothing, or no reader knows it.
     """
+    path = Path(location)
+    if is_url(location) or path.is_dir():
+        return read_zarr(location, dataset)
     if not path.exists():
         msg = f"{path}: no such file or folder"
         raise ReaderError(msg)
-    if path.is_dir():
-        return read_zarr
+    return _reader_for(path)(path, dataset)
+
+
+def _reader_for(path: Path) -> Reader:
     suffix = path.suffix.lower()
     if h5py.is_hdf5(path) and not _needs_detector_reader(path, suffix):
         return read_hdf5

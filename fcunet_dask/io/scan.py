@@ -5,11 +5,12 @@ from pathlib import Path
 import xarray as xr
 
 from fcunet_dask import schema
+from fcunet_dask._places import located, place
 from fcunet_dask._source import lazy
 from fcunet_dask.calibration import Calibration
 from fcunet_dask.errors import ParameterError, ReaderError
 from fcunet_dask.io.raw import Layout, RawScan, arrange, choose_blocks, scan_source
-from fcunet_dask.io.readers import reader_for
+from fcunet_dask.io.readers import read_raw
 from fcunet_dask.io.units import calibrate
 
 
@@ -26,7 +27,8 @@ def open_scan(
     Parameters
     ----------
     path : str or Path
-        The native store, a py4DSTEM, EMD, HyperSpy, Dectris, NeXus or other HDF5
+        The native store, or the URL of one in an object store (``s3://bucket/scan.zarr``,
+        extra ``s3``), a py4DSTEM, EMD, HyperSpy, Dectris, NeXus or other HDF5
         file, a .npy or .npz file, or what RosettaSciIO reads (DM3, DM4, MIB, EMPAD,
         BLO, TVIPS, MRC, Velox and more; extra ``io``).
     calibration : Calibration, optional
@@ -69,8 +71,8 @@ def open_scan(
     """
     _refuse_no_pair("blocks", blocks)
     _refuse_no_pair("scan_shape", scan_shape)
-    location = Path(path).absolute()
-    raw = reader_for(location)(location, dataset)
+    location = located(path)
+    raw = read_raw(location, dataset)
     layout = arrange(raw, scan_shape)
     known = _calibration(raw, layout, calibration)
     source, dtype = scan_source(raw, layout)
@@ -111,16 +113,25 @@ def _calibration(
     return calibrate(scan, (q_y, q_x), raw.known, explicit)
 
 
-def _provenance(path: Path, raw: RawScan) -> dict[str, object]:
-    file = path / "zarr.json" if (path / "zarr.json").exists() else path
-    info = file.stat()
+def _provenance(location: str, raw: RawScan) -> dict[str, object]:
+    """Where the patterns are from, and by what they are known again."""
     return {
-        "path": str(path),
+        "path": location,
         "reader": raw.reader,
         "dataset": raw.dataset,
-        "size": info.st_size,
-        "mtime_ns": info.st_mtime_ns,
+        **(_version(location) if raw.digest is None else {"digest": raw.digest}),
     }
+
+
+def _version(location: str) -> dict[str, object]:
+    """Size and time of a file; of a Zarr group those of its description."""
+    folder = place(location)
+    for key in ("zarr.json", ".zattrs", ".zgroup"):
+        found = folder.stamp(key)
+        if found is not None:
+            return {"size": len(folder.read(key)), "mtime_ns": found.changed}
+    info = Path(location).stat()
+    return {"size": info.st_size, "mtime_ns": info.st_mtime_ns}
 
 
 def _refuse_no_pair(name: str, pair: tuple[int, int] | None) -> None:

@@ -1,13 +1,13 @@
 """Zarr groups: the native store, and those that others wrote."""
 
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
 
 from fcunet_dask._commit import KEY, BlockStore
+from fcunet_dask._places import failures, place
 from fcunet_dask._source import ZarrSource
 from fcunet_dask.calibration import Calibration
 from fcunet_dask.errors import ReaderError
@@ -17,7 +17,7 @@ from fcunet_dask.schema import MASK, PATTERN, PROBE
 from fcunet_dask.types import Array
 
 
-def read_zarr(path: Path, dataset: str | None) -> RawScan:
+def read_zarr(path: str, dataset: str | None) -> RawScan:
     """Open a Zarr group: ``pattern``, or the only array with four axes.
 
     Raises
@@ -25,14 +25,15 @@ def read_zarr(path: Path, dataset: str | None) -> RawScan:
     ReaderError
         If `path` is no group, holds no scan, or was not written to the end.
     """
+    where = place(path).zarr()
+    wrong: tuple[type[Exception], ...] = (ValueError, KeyError, *failures())
     try:
-        group = zarr.open_group(path, mode="r")
-    except (OSError, ValueError, KeyError) as error:
+        group = zarr.open_group(where, mode="r")
+    except wrong as error:
         msg = f"{path} is a folder, but no Zarr group ({error})"
         raise ReaderError(msg) from error
     native = KEY in group.attrs
-    if native:
-        _refuse_incomplete(path)
+    digest = _digest_of_whole(path) if native else None
     name = dataset or (PATTERN.name if native else _only(path, group))
     array = group.get(name)
     if not isinstance(array, zarr.Array):
@@ -54,6 +55,7 @@ def read_zarr(path: Path, dataset: str | None) -> RawScan:
         probe=_small(group, PROBE.name),
         mask=_small(group, MASK.name),
         attrs=attrs,
+        digest=digest,
     )
 
 
@@ -65,7 +67,8 @@ def _known(group: zarr.Group, name: str, stored: Any) -> Calibration:
     return metadata({} if microscope is None else microscope.attrs.asdict())
 
 
-def _refuse_incomplete(path: Path) -> None:
+def _digest_of_whole(path: str) -> str | None:
+    """Return the digest of a store that was written to the end; refuse another."""
     store = BlockStore(path)
     if not store.complete:
         missing, total = len(store.pending()), math.prod(store.grid)
@@ -74,9 +77,10 @@ def _refuse_incomplete(path: Path) -> None:
             "missing; run the same conversion again to go on with it"
         )
         raise ReaderError(msg)
+    return store.summary.get("digest")
 
 
-def _only(path: Path, group: zarr.Group) -> str:
+def _only(path: str, group: zarr.Group) -> str:
     found = {
         name: item.shape
         for name, item in group.members(max_depth=None)

@@ -100,3 +100,56 @@ def direct_beam(position: Array, expected: Array, reach: float) -> Array:
     rows = np.arange(len(position))
     found = distance[rows, nearest] < reach
     return np.where(found[:, None], position[rows, nearest], np.nan)
+
+
+def surface_coefficients(surface: Array, kind: str) -> Array:
+    """Coefficients of a surface that is a polynomial, from its values.
+
+    Parameters
+    ----------
+    surface : numpy.ndarray
+        (rows, columns, 2), from `fit_surface`.
+    kind : {"constant", "plane", "parabola"}
+        Of the surface.
+
+    Returns
+    -------
+    numpy.ndarray
+        (terms, 2), for `surface_at`.
+    """
+    rows, columns = surface.shape[:2]
+    y = np.unique(np.linspace(0, rows - 1, 7).astype(int))
+    x = np.unique(np.linspace(0, columns - 1, 7).astype(int))
+    values = surface[np.ix_(y, x)].reshape(-1, 2)
+    terms = _terms(y[:, None], x[None, :], (rows - 1, columns - 1), TERMS[kind])
+    return np.asarray(np.linalg.lstsq(terms.reshape(len(values), -1), values)[0])
+
+
+def surface_at(coefficients: Array, y: Array, x: Array, last: tuple[int, int]) -> Array:
+    """Values of a polynomial surface.
+
+    Parameters
+    ----------
+    coefficients : numpy.ndarray
+        (terms, 2).
+    y, x : numpy.ndarray
+        Row and column, of shapes that broadcast.
+    last : (int, int)
+        Row and column of the last position behind the coefficients.
+
+    Returns
+    -------
+    numpy.ndarray
+        (..., 2).
+    """
+    return _terms(y, x, last, len(coefficients)) @ coefficients
+
+
+def _terms(y: Array, x: Array, last: tuple[int, int], count: int) -> Array:
+    """Polynomials on the scan, −1 to 1 in each direction, (..., count)."""
+    v, u = (
+        2.0 * i / n - 1 if n else np.zeros(np.shape(i))
+        for i, n in zip((y, x), last, strict=True)
+    )
+    terms = np.broadcast_arrays(np.ones_like(v), v, u, v * v, v * u, u * u)
+    return np.stack(terms[:count], axis=-1)

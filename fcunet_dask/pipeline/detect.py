@@ -1,25 +1,25 @@
 """First pass: from patterns to committed Bragg vectors."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from importlib.metadata import version
-from pathlib import Path
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from dask.tokenize import tokenize
 
 from fcunet_dask._blockwise import scan_blocks
-from fcunet_dask._commit import ArraySpec, BlockStore
-from fcunet_dask._source import source_of
+from fcunet_dask._commit import ArraySpec, BlockStore, is_store
+from fcunet_dask._places import failures, place
+from fcunet_dask.errors import StoreError
 from fcunet_dask.io import open_scan
 from fcunet_dask.model import DiskDetector, load_detector
 from fcunet_dask.peaks import label_peaks, peak_shapes
+from fcunet_dask.pipeline.identity import detection_identity
 from fcunet_dask.pipeline.settings import Settings
 from fcunet_dask.probe import measure_probe
-from fcunet_dask.schema import BRAGG_VARIABLES, PATTERN, Q
+from fcunet_dask.schema import BRAGG_VARIABLES, MASK, PATTERN, PROBE, SCAN
 from fcunet_dask.types import Array
 
 Progress = Callable[[str, int, int], None]
@@ -28,7 +28,7 @@ Progress = Callable[[str, int, int], None]
 def choose_detector(
     scan: xr.Dataset, settings: Settings
 ) -> tuple[xr.Dataset, DiskDetector]:
-    """Probe of the scan, and the detector made for it.
+    """Measure the probe of a scan, and make the detector for it.
 
     Returns
     -------
@@ -41,10 +41,14 @@ def choose_detector(
         patterns = open_scan(settings.vacuum)[PATTERN.name]
         vacuum = patterns.sum(("scan_y", "scan_x"), dtype=float)
     probe = estimate_probe(scan, vacuum=vacuum, region=settings.vacuum_region)
+    return probe, make_detector(probe, settings)
+
+
+def make_detector(probe: xr.Dataset, settings: Settings) -> DiskDetector:
+    """Return the detector that the settings name, made for the probe; or their own."""
     if not isinstance(settings.detector, str):
-        return probe, settings.detector
-    detector = load_detector(settings.detector, probe, **settings.detector_options)
-    return probe, detector
+        return settings.detector
+    return load_detector(settings.detector, probe, **settings.detector_options)
 
 
 def estimate_probe(
@@ -111,75 +115,107 @@ def sample_disks(
     return image, peaks.position[image, rank].astype(float)
 
 
+def kept_probe(out: str, *, resume: bool, overwrite: bool) -> xr.Dataset | None:
+    """Return the probe that an interrupted run measured; None where a new one starts.
+
+    Raises
+    ------
+    StoreError
+        If there is something at `out` that is not to be gone on with.
+    """
+    if not is_store(place(out)) or overwrite:
+        return None
+    if not resume:
+        msg = f"{out} exists; pass overwrite=True, or choose another name"
+        raise StoreError(msg)
+    store = BlockStore(out)
+    if "probe" not in store.attrs:
+        return None
+    data = xr.open_zarr(store.place.zarr(), consolidated=False, chunks=None)
+    probe = data[[PROBE.name, MASK.name]].load()
+    measured = {k: np.nan if v is None else v for k, v in store.attrs["probe"].items()}
+    return probe.drop_attrs(deep=False).assign_attrs(measured)
+
+
 def create_store(
     scan: xr.Dataset,
-    out: Path,
-    detector: DiskDetector,
+    out: str,
+    chosen: tuple[xr.Dataset, DiskDetector],
     settings: Settings,
     *,
     overwrite: bool,
 ) -> BlockStore:
-    """Make the output, with room for the Bragg vectors of every block."""
-    shape = scan[PATTERN.name].shape
-    block = tuple(max(sizes) for sizes in scan_blocks(scan[PATTERN.name].data))
-    widths = peak_shapes(detector.max_peaks)
-    arrays = {
-        v.name: ArraySpec(
-            dims=v.dims,
-            shape=(*shape[:2], *widths[v.name]),
-            dtype="float32",
-            chunks=(*block, *widths[v.name]),
-            fill_value=float("nan"),
-            attrs={},
-        )
-        for v in BRAGG_VARIABLES
+    """Make the output, with the probe and room for the Bragg vectors of every block."""
+    probe, detector = chosen
+    kept = {k: scan.attrs[k] for k in ("calibration", "source") if k in scan.attrs}
+    measured = {k: None if v != v else v for k, v in probe.attrs.items()}  # noqa: PLR0124
+    small = {
+        str(n): small_array(a) for n, a in probe.variables.items() if n not in SCAN
     }
     return BlockStore.create(
         out,
-        arrays,
-        (block[0], block[1]),
-        fingerprint={
-            "source": _identity(scan),
-            "detector": describe(detector),
-            "q": [float(scan[n][i]) for n in Q for i in (0, -1)],
-            "version": version("fcunet-dask"),
-        },
-        attrs={k: scan.attrs[k] for k in ("calibration", "source") if k in scan.attrs},
+        bragg_arrays(scan, detector.max_peaks),
+        detection_block(scan),
+        fingerprint=detection_identity(scan, settings),
+        attrs={**kept, "probe": measured},
+        small=small | scan_axes(scan),
         overwrite=overwrite,
     )
 
 
-def _identity(scan: xr.Dataset) -> dict[str, Any]:
-    """Where the patterns are from; a part of a file, or an array, by its content."""
-    source = dict(scan.attrs.get("source", {"path": "memory"}))
-    data = scan[PATTERN.name].data
-    if source_of(data) is None:
-        source["token"] = tokenize(data)
-    return source
+def detection_block(scan: xr.Dataset) -> tuple[int, int]:
+    """Rows and columns of a block of the first pass."""
+    rows, columns = scan_blocks(scan[PATTERN.name].data)
+    return max(rows), max(columns)
 
 
-def describe(detector: DiskDetector) -> dict[str, Any]:
-    """Plain parameters of a detector, arrays by their hash."""
-    values: dict[str, Any] = {
-        "type": type(detector).__name__,
-        "token": str(getattr(detector, "token", "") or tokenize(detector)),
+def bragg_arrays(scan: xr.Dataset, max_peaks: int) -> dict[str, ArraySpec]:
+    """Return what the first pass writes."""
+    block = detection_block(scan)
+    shape = scan[PATTERN.name].shape[:2]
+    widths = peak_shapes(max_peaks)
+    return {
+        v.name: ArraySpec(
+            dims=v.dims,
+            shape=(*shape, *widths[v.name]),
+            dtype="float32",
+            chunks=(*block, *widths[v.name]),
+            fill_value=float("nan"),
+        )
+        for v in BRAGG_VARIABLES
     }
-    for name, value in getattr(detector, "__dict__", {}).items():
-        if isinstance(value, int | float | str) and name != "token":
-            values[name] = value
-    return values
+
+
+def small_array(array: Any) -> tuple[tuple[str, ...], Array, dict[str, Any]]:
+    """Return an array as a store takes it: dims, values and plain attributes."""
+    attrs = {
+        str(k): v
+        for k, v in array.attrs.items()
+        if isinstance(v, int | float | str | list)
+    }
+    return tuple(map(str, array.dims)), np.asarray(array), attrs
+
+
+def scan_axes(scan: xr.Dataset) -> dict[str, Any]:
+    """Coordinates of the scan as a store takes them."""
+    return {n: small_array(scan[n]) for n in SCAN if n in scan.coords}
 
 
 @contextmanager
-def reported(store: BlockStore, total: int, progress: Progress) -> Iterator[None]:
+def reported(store: BlockStore, stage: str, progress: Progress) -> Iterator[None]:
     """Report the marks of the store while blocks are committed, wherever that is."""
     stop = threading.Event()
+    total = store.grid[0] * store.grid[1]
 
     def watch() -> None:
-        while not stop.wait(0.5):
-            progress("disks", total - len(store.pending()), total)
+        pause = 0.5
+        while not stop.wait(pause):
+            start = time.monotonic()
+            with suppress(*failures()):
+                progress(stage, total - len(store.pending()), total)
+            pause = max(0.5, 20 * (time.monotonic() - start))
 
-    progress("disks", total - len(store.pending()), total)
+    progress(stage, total - len(store.pending()), total)
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     try:
@@ -187,10 +223,17 @@ def reported(store: BlockStore, total: int, progress: Progress) -> Iterator[None
     finally:
         stop.set()
         thread.join()
+    progress(stage, total, total)
 
 
-def stored_bragg(out: Path, scan: xr.Dataset) -> xr.Dataset:
-    """Bragg vectors as committed, lazily, in the store's blocks."""
-    raw = xr.open_zarr(out, consolidated=False, chunks={})
+def stored_bragg(
+    store: BlockStore, scan: xr.Dataset, block: tuple[int, int]
+) -> xr.Dataset:
+    """Bragg vectors as committed, lazily, in blocks of the second pass."""
+    raw = xr.open_zarr(
+        store.place.zarr(),
+        consolidated=False,
+        chunks=dict(zip(SCAN, block, strict=True)),
+    )
     arrays = {v.name: raw[v.name].data for v in BRAGG_VARIABLES}
     return label_peaks(arrays, scan)

@@ -1,94 +1,97 @@
-"""What a run leaves, written and opened."""
+"""What a run leaves, opened."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from fcunet_dask._commit import BlockStore
-from fcunet_dask.errors import AnalysisError, StoreError
+from fcunet_dask.errors import StoreError
 from fcunet_dask.schema import (
     BRAGG_VARIABLES,
     COMPONENTS,
+    LATTICE_VARIABLES,
     PAIRS,
+    PARAMETER,
+    PARAMETERS,
     PATTERN_STATUS,
-    PROBE,
     SCAN,
-    Q,
+    STRAIN_VARIABLES,
+    Variable,
     annotate,
     q_units,
 )
 
 
-def write_results(
-    store: BlockStore,
-    results: xr.Dataset,
-    probe: xr.Dataset,
-) -> None:
-    """Add everything behind the Bragg vectors to the store."""
-    extra = results.assign({PROBE.name: probe["probe"], "mask": probe["mask"]})
-    extra = extra.drop_vars(
-        [n for n in (*SCAN, *Q) if n in extra.coords], errors="ignore"
-    )
-    for name in list(extra.variables):
-        variable = extra[name].variable
-        values = np.asarray(variable)
-        if values.dtype.kind in "UO":
-            continue
-        store.put(
-            str(name), tuple(map(str, variable.dims)), values, _plain(variable.attrs)
-        )
-    for name in (*SCAN, *Q):
-        source = probe if name in Q else results
-        if name in source.coords:
-            axis = source[name]
-            store.put(name, (name,), np.asarray(axis), _plain(axis.attrs))
-
-
-def _plain(attrs: dict[Any, Any]) -> dict[str, Any]:
-    """Attributes as plain JSON."""
-    return {
-        str(k): v for k, v in attrs.items() if isinstance(v, int | float | str | list)
-    }
-
-
-def open_results(out: str | Path) -> xr.Dataset:
-    """Open what `run` left, lazily.
+def open_results(out: str | Path, *, partial: bool = False) -> xr.Dataset:
+    """Open what `run` left, or has found so far, lazily.
 
     Parameters
     ----------
     out : str or Path
-        Its folder.
+        Its folder, or URL.
+    partial : bool
+        Whether to accept a run that is not finished: its Bragg vectors, and ``finished``
+        (scan_y, scan_x), bool, where there are any. What is not finished is NaN.
 
     Returns
     -------
     xarray.Dataset
+        Probe, Bragg vectors, Bragg-vector map, lattice and strain.
 
     Raises
     ------
     StoreError
-        If there are no finished results; those of finished blocks can be had with
-        `xarray.open_zarr`.
+        If there are no finished results, and `partial` is not set.
     """
     store = BlockStore(out)
     if BRAGG_VARIABLES[0].name not in store.arrays:
         msg = f"{out} is a scan, not the results of a run"
         raise StoreError(msg)
-    if not store.complete:
-        done = store.grid[0] * store.grid[1] - len(store.pending())
-        msg = (
-            f"{out} is not finished: {done} of {store.grid[0] * store.grid[1]} blocks; "
-            "run it again with the same settings to go on"
-        )
-        raise StoreError(msg)
-    results = xr.open_zarr(out, consolidated=False, chunks={})
-    results.attrs["provenance"] = store.summary["provenance"]
-    results.attrs["calibration"] = store.summary["provenance"]["calibration"]["values"]
+    if store.complete:
+        return _finished(store)
+    if partial:
+        return _unfinished(store)
+    total = store.grid[0] * store.grid[1]
+    msg = (
+        f"{out} is not finished: {total - len(store.pending())} of {total} blocks; run "
+        "it again with the same settings to go on, or pass partial=True"
+    )
+    raise StoreError(msg)
+
+
+def _finished(store: BlockStore) -> xr.Dataset:
+    summary = store.summary
+    analysis = BlockStore(f"{store.location}/{summary['analysis']}")
+    chunks = dict(zip(SCAN, analysis.block, strict=True))
+    maps = xr.open_zarr(analysis.place.zarr(), consolidated=False, chunks=chunks)
+    bragg = xr.open_zarr(store.place.zarr(), consolidated=False, chunks=chunks)
+    results = xr.merge(
+        [maps.drop_attrs(deep=False), bragg.drop_vars(SCAN, errors="ignore")],
+        combine_attrs="override",
+    )
+    results.attrs = {**store.attrs, "provenance": summary["provenance"]}
+    results.attrs["calibration"] = summary["provenance"]["calibration"]["values"]
+    names = {PARAMETER: list(PARAMETERS), f"{PARAMETER}_": list(PARAMETERS)}
+    variables = (*BRAGG_VARIABLES, *LATTICE_VARIABLES, *STRAIN_VARIABLES)
+    return _labelled(results.assign_coords(names), variables)
+
+
+def _unfinished(store: BlockStore) -> xr.Dataset:
+    chunks = dict(zip(SCAN, store.block, strict=True))
+    bragg = xr.open_zarr(store.place.zarr(), consolidated=False, chunks=chunks)
+    finished = np.ones(store.scan_shape, bool)
+    for block_id in store.pending():
+        finished[store.region(block_id)] = False
+    results = bragg.where(xr.DataArray(finished, dims=SCAN))
+    others = [n for n in bragg.variables if SCAN[0] not in bragg[n].dims]
+    results = results.assign({n: bragg[n] for n in others})
+    results["finished"] = (SCAN, finished)
+    return _labelled(results, BRAGG_VARIABLES)
+
+
+def _labelled(results: xr.Dataset, variables: tuple[Variable, ...]) -> xr.Dataset:
     results = results.assign_coords(component=list(COMPONENTS), pair=list(PAIRS))
-    if "strain_xx" not in results:
-        msg = f"{out} holds no strain: run it again"
-        raise AnalysisError(msg)
-    status = results[PATTERN_STATUS.name].astype("u1")
+    status = results[PATTERN_STATUS.name].fillna(0).astype("u1")
     results[PATTERN_STATUS.name] = status
-    return annotate(results, *BRAGG_VARIABLES, q_units=q_units(results))
+    return annotate(results, *variables, q_units=q_units(results))

@@ -9,21 +9,24 @@ import xarray as xr
 from threadpoolctl import threadpool_limits
 
 from fcunet_dask._blockwise import commit_patterns
+from fcunet_dask._commit import BlockStore
+from fcunet_dask._places import located
 from fcunet_dask.calibration import Calibration
 from fcunet_dask.errors import ParameterError
 from fcunet_dask.io import open_scan
 from fcunet_dask.model import DiskDetector
 from fcunet_dask.peaks import block_peaks
-from fcunet_dask.pipeline.analyze import analyze
 from fcunet_dask.pipeline.detect import (
     Progress,
     choose_detector,
     create_store,
-    describe,
+    kept_probe,
+    make_detector,
     reported,
-    stored_bragg,
 )
-from fcunet_dask.pipeline.results import open_results, write_results
+from fcunet_dask.pipeline.identity import describe
+from fcunet_dask.pipeline.maps import drop_analyses, map_strain
+from fcunet_dask.pipeline.results import open_results
 from fcunet_dask.pipeline.settings import Settings
 from fcunet_dask.schema import PATTERN, SCAN, Q, validate
 
@@ -40,6 +43,7 @@ def run(
     out: str | Path,
     *,
     settings: Settings | None = None,
+    resume: bool = True,
     overwrite: bool = False,
     progress: Progress = _silent,
     **changes: Any,
@@ -48,16 +52,19 @@ def run(
 
     Bragg vectors are committed block by block as they are found: a run that was
     interrupted goes on where it stopped, with the same settings only. Lattice and
-    strain are computed from them, so another reference costs no new detection.
+    strain are computed from them, block by block, so another reference costs no new
+    detection; the results of the one before are shown until those are whole.
 
     Parameters
     ----------
     scan : str, Path or xarray.Dataset
         A file that `open_scan` reads, or a scan.
     out : str or Path
-        Folder of the results, one Zarr group.
+        Folder of the results, one Zarr group, or URL in an object store.
     settings : Settings, optional
         What should not be automatic.
+    resume : bool
+        Go on with a run of the same scan and settings at `out`; refuse one otherwise.
     overwrite : bool
         Delete results of another run at `out`.
     progress : callable
@@ -86,9 +93,17 @@ def run(
     if scan[PATTERN.name].chunks is None:
         scan = scan.chunk(dict.fromkeys(SCAN, BLOCK))
     with threadpool_limits(1):
-        return _run(
-            scan, Path(out).absolute(), settings, overwrite=overwrite, progress=progress
-        )
+        kept = kept_probe(located(out), resume=resume, overwrite=overwrite)
+        progress("probe", 0, 1)
+        if kept is None:
+            chosen = choose_detector(scan, settings)
+        else:
+            chosen = kept, make_detector(kept, settings)
+        progress("probe", 1, 1)
+        store = create_store(scan, located(out), chosen, settings, overwrite=overwrite)
+        with store:
+            _fill(store, scan, chosen, settings, progress)
+    return open_results(out)
 
 
 def _fields(settings: Settings | None) -> dict[str, Any]:
@@ -124,32 +139,22 @@ def _recalibrated(scan: xr.Dataset, calibration: Calibration) -> xr.Dataset:
     return out
 
 
-def _run(
+def _fill(
+    store: BlockStore,
     scan: xr.Dataset,
-    out: Path,
+    chosen: tuple[xr.Dataset, DiskDetector],
     settings: Settings,
-    *,
-    overwrite: bool,
     progress: Progress,
-) -> xr.Dataset:
-    progress("probe", 0, 1)
-    probe, detector = choose_detector(scan, settings)
-    progress("probe", 1, 1)
-    store = create_store(scan, out, detector, settings, overwrite=overwrite)
-    with store:
-        provenance = _provenance(scan, probe, detector, settings)
-        total = store.grid[0] * store.grid[1]
-        with reported(store, total, progress):
-            commit_patterns(block_peaks(scan, detector), scan[PATTERN.name], store)
-        progress("disks", total, total)
-        bragg = stored_bragg(out, scan)
-        results, choices = analyze(bragg, probe, settings)
-        provenance |= choices
-        progress("strain", 0, 1)
-        write_results(store, results, probe)
-        store.finish({"provenance": provenance})
-        progress("strain", 1, 1)
-    return open_results(out)
+) -> None:
+    """Both passes, each gone on with where it stopped; then the completion mark."""
+    probe, detector = chosen
+    with reported(store, "disks", progress):
+        commit_patterns(block_peaks(scan, detector), scan[PATTERN.name], store)
+    name, choices = map_strain(store, scan, probe, settings, progress)
+    before = store.summary["analysis"] if store.complete else name
+    provenance = _provenance(scan, probe, detector, settings) | choices
+    store.finish({"provenance": provenance, "analysis": name})
+    drop_analyses(store, {name, before})
 
 
 def _provenance(
