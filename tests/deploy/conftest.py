@@ -39,13 +39,14 @@ class Hosts:
         address = f"{SUBNET}.{len(self.addresses) + 1}"
         space = self.space(name)
         _ip("netns", "add", space)
+        self.addresses[name] = address
         link = ("link", "add", INTERFACE, "netns", space, "type", "veth")
-        _ip(*link, "peer", "name", name, "netns", self.switch)
-        _ip("-n", self.switch, "link", "set", name, "master", "br0", "up")
+        port = f"port{address.rsplit('.', 1)[1]}"
+        _ip(*link, "peer", "name", port, "netns", self.switch)
+        _ip("-n", self.switch, "link", "set", port, "master", "br0", "up")
         _ip("-n", space, "address", "add", f"{address}/24", "dev", INTERFACE)
         for link_name in ("lo", INTERFACE):
             _ip("-n", space, "link", "set", link_name, "up")
-        self.addresses[name] = address
         names = "".join(f"{a} {n}\n" for n, a in self.addresses.items())
         (self.folder / "hosts").write_text(f"127.0.0.1 localhost\n{names}")
         (self.folder / f"tmp-{name}").mkdir()
