@@ -5,10 +5,13 @@ import sys
 import typer
 
 from fcunet_dask.cli.demo import demo
+from fcunet_dask.cli.evaluate import evaluate
 from fcunet_dask.cli.files import convert, info
+from fcunet_dask.cli.plan import plan
 from fcunet_dask.cli.screen import errors
 from fcunet_dask.cli.simulate import simulate
 from fcunet_dask.cli.strain import strain
+from fcunet_dask.cli.train import train
 from fcunet_dask.cli.view import view
 from fcunet_dask.errors import FcunetError
 
@@ -18,7 +21,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (strain, view, convert, info, simulate, demo):
+for command in (plan, strain, view, convert, info, simulate, train, evaluate, demo):
     app.command()(command)
 
 

@@ -1,4 +1,4 @@
-"""``fcunet-dask simulate``: a training library from a recipe."""
+"""``fcunet-dask simulate``: a training library from a recipe, or a scan to judge on."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +32,13 @@ def simulate(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a library that is there.")
     ] = False,
+    scan: Annotated[
+        str | None,
+        typer.Option(
+            help="Instead of a library a Si/SiGe multilayer that detectors are judged "
+            "on: ideal, tilted (10 CPU minutes) or thick (25)."
+        ),
+    ] = None,
 ) -> None:
     """Simulate a training library: dynamical patterns of real crystals, with truth.
 
@@ -40,6 +47,9 @@ def simulate(
 
     Example: fcunet-dask simulate --patterns 200000 --out lib.zarr
     """
+    if scan is not None:
+        _simulate_multilayer(scan, out, overwrite=overwrite)
+        return
     from fcunet_dask.simulate.library import make_library  # noqa: PLC0415 - heavy
 
     with _client(cluster) as client, progress_bars() as report:
@@ -53,6 +63,22 @@ def simulate(
             engine=engine,
         )
     console.print(f"library: {path}", highlight=False)
+
+
+def _simulate_multilayer(kind: str, out: Path, *, overwrite: bool) -> None:
+    """Simulate one of the scans that detectors are judged on, in this process."""
+    from fcunet_dask.simulate.evaluation import multilayer_scan  # noqa: PLC0415 - heavy
+    from fcunet_dask.simulate.scan_store import make_scan  # noqa: PLC0415 - heavy
+
+    recipe = multilayer_scan(kind)
+    with progress_bars() as report:
+        make_scan(
+            recipe,
+            out,
+            progress=lambda done, total: report("tiles", done, total),
+            overwrite=overwrite,
+        )
+    console.print(f"scan: {out}", highlight=False)
 
 
 @contextmanager

@@ -195,15 +195,7 @@ def simulate_dynamical_scan(recipe: ScanRecipe) -> xr.Dataset:
 
 def _truth(recipe: ScanRecipe) -> dict[str, Any]:
     """Return strain, lattice and thickness at every position."""
-    source = unstrained_place(recipe.field, recipe.places())
-    deformation = np.eye(2) + recipe.field.gradient(source)
-    lab = reciprocal_basis(recipe.crystal.cell @ recipe.turn.T)
-    reference = np.array(recipe.basis) @ lab
-    # g = F⁻ᵀ g₀ in the plane; the beam's component does not take part
-    moved = reference[:, :2] @ np.linalg.inv(deformation)
-    g = moved[..., ::-1]  # (…, 2 vectors, (y, x))
-    vectors = g.reshape(*recipe.scan, 4)
-    strain, _ = strain_tensor(vectors, reference[:, 1::-1].ravel())
+    vectors, strain = lattice_truth(recipe, recipe.places())
     dims = (*SCAN, COMPONENT)
     return {
         "true_strain_xx": (SCAN, strain[..., 0]),
@@ -212,9 +204,37 @@ def _truth(recipe: ScanRecipe) -> dict[str, Any]:
         "true_rotation": (SCAN, strain[..., 3]),
         "true_thickness": (SCAN, recipe.thickness_map() / 10, {"units": "nm"}),
         "true_origin": (dims, np.zeros((*recipe.scan, 2))),
-        "true_g1": (dims, g[..., 0, :]),
-        "true_g2": (dims, g[..., 1, :]),
+        "true_g1": (dims, vectors[..., :2]),
+        "true_g2": (dims, vectors[..., 2:]),
     }
+
+
+def lattice_truth(recipe: ScanRecipe, places: Array) -> tuple[Array, Array]:
+    """Lattice vectors and strain of the crystal at places of the strained scan.
+
+    Parameters
+    ----------
+    recipe : ScanRecipe
+        The scan.
+    places : array
+        (..., 2) as (x, y), Å.
+
+    Returns
+    -------
+    vectors : numpy.ndarray
+        (..., 4): g₁ and g₂ as (y, x), 1/Å.
+    strain : numpy.ndarray
+        (..., 4): ε_xx, ε_yy, ε_xy and the rotation (rad).
+    """
+    source = unstrained_place(recipe.field, places)
+    deformation = np.eye(2) + recipe.field.gradient(source)
+    lab = reciprocal_basis(recipe.crystal.cell @ recipe.turn.T)
+    reference = np.array(recipe.basis) @ lab
+    # g = F⁻ᵀ g₀ in the plane; the beam's component does not take part
+    moved = reference[:, :2] @ np.linalg.inv(deformation)
+    vectors = moved[..., ::-1].reshape(*places.shape[:-1], 4)
+    strain, _ = strain_tensor(vectors, reference[:, 1::-1].ravel())
+    return vectors, strain
 
 
 def simulate_tile(

@@ -13,6 +13,7 @@ their light as their structure factors say. All disks being alike, the normal eq
 are a correlation of the pattern, read at the positions, and a function g of distances.
 """
 
+from dataclasses import replace
 from enum import IntEnum
 from functools import lru_cache
 from typing import Final
@@ -23,6 +24,7 @@ from scipy.sparse import coo_array
 from scipy.spatial import cKDTree
 from scipy.special import j0, jv
 
+from fcunet_dask.simulate.artefacts import Artefacts, Clean, expect
 from fcunet_dask.types import Array
 
 MIN_VISIBLE: Final = 3.0
@@ -61,6 +63,7 @@ def disk_significance(
     radius: float,
     edge: float,
     strength: Array | None = None,
+    elastic: Array | None = None,
 ) -> tuple[Array, Array]:
     """Flux of each reflection's own disk, and its significance in shot noise.
 
@@ -75,6 +78,9 @@ def disk_significance(
     strength : array, optional
         (n,) |V_g|, in any unit: how disks closer than a radius share their light. By
         default evenly.
+    elastic : array, optional
+        (rows, columns) what of `expected_counts` is in disks, from `elastic_pattern`:
+        crowded disks explain any background, too, so it is better not to have it in.
 
     Returns
     -------
@@ -84,21 +90,8 @@ def disk_significance(
         float64 (n,): electrons of the disk itself, without background and neighbours.
         0 outside the frame.
     """
-    positions = np.asarray(positions_px, float)
-    inside = frame_distance(positions, expected_counts.shape) >= 0
-    significance, flux = np.zeros(len(positions)), np.zeros(len(positions))
-    if not inside.any():
-        return significance, flux
-    place = positions[inside]
-    share = _shares(place, radius, None if strength is None else strength[inside])
-    mean, contrast = _correlations(expected_counts, place, radius, edge)
-    overlap = _overlaps(place, radius, edge)
-    own = _nonnegative(overlap, contrast, share)
-    counts = np.maximum(mean * np.pi * radius**2, own)
-    others = np.abs(overlap) @ own / overlap.diagonal() - own
-    flux[inside] = own
-    significance[inside] = own / np.hypot(np.sqrt(counts + 1e-12), _MISFIT * others)
-    return significance, flux
+    measured = _measure(expected_counts, positions_px, radius, edge, strength, elastic)
+    return measured[0], measured[1]
 
 
 def visible_disks(
@@ -107,23 +100,25 @@ def visible_disks(
     radius: float,
     edge: float,
     strength: Array | None = None,
+    elastic: Array | None = None,
 ) -> Array:
     """Which reflections a detector must find, may find, or must not find.
 
     Parameters
     ----------
-    expected_counts, positions_px, radius, edge, strength
+    expected_counts, positions_px, radius, edge, strength, elastic
         As those of `disk_significance`.
 
     Returns
     -------
     numpy.ndarray
-        int8 (n,), `Visibility`. Visible from 3 σ, absent below 1.5 σ; a disk that is not
-        wholly in the frame, or is closer than a radius to one of more flux, is at most
-        faint.
+        int8 (n,), `Visibility`. Visible from 3 σ, absent below 1.5 σ. At most faint is
+        a disk that is not wholly in the frame, is closer than a radius to one of more
+        flux, or does not stand out by 3 σ from its surroundings: of disks that tile the
+        plane evenly each has its flux, but none can be seen.
     """
-    significance, flux = disk_significance(
-        expected_counts, positions_px, radius, edge, strength
+    significance, flux, prominence = _measure(
+        expected_counts, positions_px, radius, edge, strength, elastic
     )
     label = np.zeros(len(flux), np.int8)
     label[significance >= MIN_FAINT] = Visibility.FAINT
@@ -131,8 +126,58 @@ def visible_disks(
     positions = np.asarray(positions_px, float)
     room = frame_distance(positions, expected_counts.shape)
     hidden = _outshone(positions, flux, radius) | (room < radius)
+    hidden |= prominence < MIN_VISIBLE
     label[hidden] = np.minimum(label[hidden], Visibility.FAINT)
     return label
+
+
+def _measure(
+    counts: Array,
+    positions_px: Array,
+    radius: float,
+    edge: float,
+    strength: Array | None,
+    elastic: Array | None,
+) -> tuple[Array, Array, Array]:
+    """Significance and flux of each disk, and by how many σ it stands out."""
+    positions = np.asarray(positions_px, float)
+    inside = frame_distance(positions, counts.shape) >= 0
+    result = np.zeros((3, len(positions)))
+    if not inside.any():
+        return result[0], result[1], result[2]
+    place = positions[inside]
+    share = _shares(place, radius, None if strength is None else strength[inside])
+    mean, contrast = disk_contrast(counts, place, radius, edge)
+    if elastic is not None:
+        _, contrast = disk_contrast(elastic, place, radius, edge)
+    overlap = _overlaps(place, radius, edge)
+    alone = overlap.diagonal()
+    flux = _nonnegative(overlap, contrast, share)
+    others = np.abs(overlap) @ flux / alone - flux
+    electrons = np.maximum(mean * np.pi * radius**2, flux) + 1e-12
+    deviation = np.hypot(np.sqrt(electrons), _MISFIT * others)
+    result[:, inside] = flux / deviation, flux, contrast / alone / deviation
+    return result[0], result[1], result[2]
+
+
+def elastic_pattern(
+    clean: Clean, artefacts: Artefacts, second: Clean | None = None
+) -> Array:
+    """Part of an expected pattern that is in disks, without inelastic and amorphous.
+
+    Parameters
+    ----------
+    clean, artefacts, second
+        As those of `fcunet_dask.simulate.artefacts.expect`.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 (rows, columns), shares of the incident beam.
+    """
+    alone = replace(artefacts, loss=0.0, thermal=0.0, amorphous=0.0)
+    kept = (1 - artefacts.loss) * (1 - artefacts.amorphous)
+    return kept * expect(clean, alone, second).pattern
 
 
 def frame_distance(positions: Array, shape: tuple[int, ...]) -> Array:
@@ -177,10 +222,25 @@ def _shares(place: Array, radius: float, strength: Array | None) -> Array:
     return np.maximum(value / top, _WEAKEST)
 
 
-def _correlations(
+def disk_contrast(
     image: Array, place: Array, radius: float, edge: float
 ) -> tuple[Array, Array]:
-    """Mean of the image under a disk at each place, and that minus its surroundings."""
+    """Mean of an image under a disk, and that minus the mean of its surroundings.
+
+    Parameters
+    ----------
+    image : array
+        (rows, columns).
+    place : array
+        (n, 2) as (y, x), px, inside the image.
+    radius, edge : float
+        Of the disk and of its blurred edge, px.
+
+    Returns
+    -------
+    mean, contrast : numpy.ndarray
+        float64 (n,), in the units of the image.
+    """
     border = int(np.ceil((1 + _WINDOW) * radius + 3))
     padded = np.pad(np.asarray(image, np.float32), border, mode="edge")
     shape = tuple(scipy.fft.next_fast_len(n, real=True) for n in padded.shape)

@@ -1,0 +1,68 @@
+"""``fcunet-dask evaluate``: detectors judged by the same rules, tables and plots."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fcunet_dask.cli.screen import console, progress_bars
+
+DETECTORS = ["correlation", "template"]
+
+
+def evaluate(
+    out: Annotated[Path, typer.Option(help="Folder of tables, figures and plots.")],
+    detector: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="correlation (the best tuned), template, fcunet, fcunet_paper; again "
+            "for each. By default correlation and template."
+        ),
+    ] = None,
+    judged_set: Annotated[
+        str, typer.Option("--set", help="Which patterns: test or validation.")
+    ] = "test",
+    sets: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder with validation.zarr and test.zarr; what is missing is made "
+            "there (2 minutes each). By default --out."
+        ),
+    ] = None,
+    scans: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder with ideal.zarr, tilted.zarr, thick.zarr (fcunet-dask simulate "
+            "--scan); without it strain is not judged."
+        ),
+    ] = None,
+    every: Annotated[
+        int, typer.Option(min=1, help="Take one pattern in this many: a quick look.")
+    ] = 1,
+) -> None:
+    """Judge detectors on simulated patterns and scans whose truth is known.
+
+    Each is tuned on validation patterns and judged on crystals that nobody has seen. A
+    detector's figures go to OUT/NAME.json; the tables are of all that OUT holds, so more
+    can be judged later. docs/evaluation.md says what is measured.
+
+    Example: fcunet-dask evaluate --out judged --detector correlation --detector fcunet
+    """
+    from fcunet_dask.plot.judge import judge_plots  # noqa: PLC0415 - slow import
+    from fcunet_dask.train.judge.evaluate import (  # noqa: PLC0415 - slow import
+        judge,
+        make_bench,
+        read_results,
+    )
+    from fcunet_dask.train.judge.report import report  # noqa: PLC0415 - slow import
+
+    with progress_bars() as progress:
+        bench = make_bench(sets or out, scans, progress, which=judged_set, every=every)
+        for name in detector or DETECTORS:
+            judge(name, bench, out, progress)
+    results = read_results(out)
+    text = report(results)
+    (out / "report.md").write_text(text)
+    for name, figure in judge_plots({n: r for n, (r, _) in results.items()}).items():
+        figure.savefig(out / f"{name}.png", dpi=120)
+    console.print(text, highlight=False, markup=False, soft_wrap=True)

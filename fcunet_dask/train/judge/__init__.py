@@ -1,0 +1,1 @@
+"""Judging: every detector on the same patterns and scans, by the same rules."""

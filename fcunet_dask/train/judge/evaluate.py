@@ -1,0 +1,281 @@
+"""All that is measured of detectors, each in a file of its own, and the report of all."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import xarray as xr
+
+from fcunet_dask.errors import ParameterError
+from fcunet_dask.simulate.evaluation import SETS
+from fcunet_dask.simulate.library import make_library
+from fcunet_dask.train.judge.completion import (
+    empty_places,
+    false_rate,
+    remove_disks,
+    removed_rate,
+)
+from fcunet_dask.train.judge.contender import Contender, Progress, tune_contender
+from fcunet_dask.train.judge.detection import (
+    GROUPS,
+    Tally,
+    by_group,
+    curve,
+    tally,
+    total,
+)
+from fcunet_dask.train.judge.dose import cpu_milliseconds, dose_at, dose_series
+from fcunet_dask.train.judge.match import Found
+from fcunet_dask.train.judge.positions import Errors, position_errors
+from fcunet_dask.train.judge.strain import counted_scan, measure_strain, summary
+from fcunet_dask.train.judge.structure import by_thickness
+from fcunet_dask.train.judge.truth import Judged, Scene, open_scenes
+from fcunet_dask.types import Array
+
+PATTERNS: Final = 260
+"""Patterns of the validation and of the test set."""
+SIZES: Final = (128, 256)
+"""Patterns whose cost is measured, px."""
+
+_SERIES: Final = 5
+"""One pattern in this many is in the series of doses."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bench:
+    """What every detector is judged on.
+
+    Attributes
+    ----------
+    validation, judged : list of Judged
+        What detectors are tuned on, and what they are judged on.
+    scenes : list of Scene
+        Of `judged`, before they were counted.
+    removed : list of (Judged, array)
+        The same patterns without some of their disks, and where these were.
+    scans : dict
+        Simulated multilayers by name, counted.
+    """
+
+    validation: list[Judged]
+    judged: list[Judged]
+    scenes: list[Scene]
+    removed: list[tuple[Judged, Array]]
+    scans: dict[str, xr.Dataset]
+
+
+def make_bench(
+    sets: str | Path,
+    scans: str | Path | None,
+    progress: Progress,
+    *,
+    which: str = "test",
+    every: int = 1,
+) -> Bench:
+    """Open, or make, what detectors are judged on.
+
+    Parameters
+    ----------
+    sets : path-like
+        Folder with ``validation.zarr`` and ``test.zarr``; what is missing is made.
+    scans : path-like or None
+        Folder with ``ideal.zarr``, ``tilted.zarr``, ``thick.zarr``, from
+        ``fcunet-dask simulate --scan``; those that are there are used.
+    progress : callable
+        Called with (what, done, in all).
+    which : str
+        ``test`` or ``validation``: the set that is judged.
+    every : int
+        Take one pattern in this many, for a quick look.
+
+    Returns
+    -------
+    Bench
+
+    Raises
+    ------
+    ParameterError
+        If there is no such set.
+    """
+    if which not in ("test", "validation"):
+        msg = f"the set is 'test' or 'validation', got {which!r}"
+        raise ParameterError(msg)
+    paths = {name: Path(sets) / f"{name}.zarr" for name in ("validation", which)}
+    for name, path in paths.items():
+        if not path.exists():
+            report = partial(progress, f"{name} set")
+            make_library(name, path, patterns=PATTERNS, progress=report)
+    tuning = open_scenes(paths["validation"], every=every)
+    scenes = open_scenes(paths[which], every=every)
+    judged = [scene.judged() for scene in scenes]
+    removed = []
+    for scene, j in zip(scenes, judged, strict=True):
+        without, places = remove_disks(scene, j)
+        removed.append((without.judged(), places))
+    known = {} if scans is None else {k: Path(scans) / f"{k}.zarr" for k in SETS}
+    return Bench(
+        validation=[scene.judged() for scene in tuning],
+        judged=judged,
+        scenes=scenes,
+        removed=[(j, p) for j, p in removed if len(p)],
+        scans={k: counted_scan(p) for k, p in known.items() if p.exists()},
+    )
+
+
+def judge(name: str, bench: Bench, out: str | Path, progress: Progress) -> Path:
+    """Tune a detector, measure all there is to measure, and write it down.
+
+    Parameters
+    ----------
+    name : str
+        ``correlation``, or a detector that `fcunet_dask.load_detector` knows.
+    bench : Bench
+        From `make_bench`.
+    out : path-like
+        Folder for ``NAME.json`` and ``NAME.npz``.
+    progress : callable
+        Called with (what, done, in all).
+
+    Returns
+    -------
+    pathlib.Path
+        The JSON file.
+    """
+    contender = tune_contender(name, bench.validation, progress)
+    candidates = []
+    for i, judged in enumerate(bench.judged):
+        candidates.append(contender.candidates(judged))
+        progress(f"{name}: patterns", i + 1, len(bench.judged))
+    found = [contender.threshold(c) for c in candidates]
+    errors = position_errors(found, bench.judged)
+    result = {
+        "name": name,
+        "options": contender.options,
+        "threshold": asdict(contender.threshold),
+        "tried": contender.tried,
+        "detection": _detection(candidates, found, bench.judged, contender),
+        "position": _positions(errors),
+        "structure_factor": by_thickness(found, bench.judged, GROUPS["thickness"]),
+        "completion": _completion(contender, found, bench),
+        "dose": _dose(contender, bench, progress),
+        "cost": _cost(contender),
+        "strain": _strain(contender, bench, progress),
+    }
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(
+        folder / f"{name}.npz", **{n: getattr(errors, n) for n in _NAMES}
+    )
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps(_plain(result), indent=1, ensure_ascii=False) + "\n")
+    return path
+
+
+_NAMES: Final = tuple(Errors.__dataclass_fields__)
+
+
+def read_results(out: str | Path) -> dict[str, tuple[dict[str, Any], Errors]]:
+    """Return the figures and position errors of every detector in a folder."""
+    results = {}
+    for path in sorted(Path(out).glob("*.npz")):
+        figures = json.loads(path.with_suffix(".json").read_text())
+        with np.load(path) as arrays:
+            results[path.stem] = (figures, Errors(*(arrays[n] for n in _NAMES)))
+    return results
+
+
+def _detection(
+    candidates: Sequence[Found],
+    found: Sequence[Found],
+    judged: Sequence[Judged],
+    contender: Contender,
+) -> dict[str, Any]:
+    tallies = [tally(f, j) for f, j in zip(found, judged, strict=True)]
+    groups = by_group(tallies, judged)
+    scored = curve(candidates, judged, contender.threshold.ranking)
+    each = [t.f1 for t in tallies if np.isfinite(t.f1)]
+    return {
+        "all": _rates(total(tallies)),
+        "mean_f1_of_patterns": float(np.mean(each)),
+        "average_precision": scored.average_precision,
+        "groups": {
+            n: {g: _rates(t) for g, t in sorted(table.items())}
+            for n, table in groups.items()
+        },
+        "curve": {
+            "precision": scored.precision[:: max(1, len(scored.value) // 200)].tolist(),
+            "recall": scored.recall[:: max(1, len(scored.value) // 200)].tolist(),
+        },
+    }
+
+
+def _rates(counted: Tally) -> dict[str, float]:
+    return {
+        **asdict(counted),
+        "precision": counted.precision,
+        "recall": counted.recall,
+        "f1": counted.f1,
+    }
+
+
+def _positions(errors: Errors) -> dict[str, Any]:
+    groups = {
+        "all": np.ones(len(errors.thickness), bool),
+        "< 30 nm": errors.thickness < 30,
+        "≥ 30 nm": errors.thickness >= 30,
+    }
+    return {name: errors.take(keep).summary() for name, keep in groups.items()}
+
+
+def _completion(
+    contender: Contender, found: Sequence[Found], bench: Bench
+) -> dict[str, list[int]]:
+    counts: dict[str, list[int]] = {}
+    for f, j in zip(found, bench.judged, strict=True):
+        for kind, places in empty_places(j).items():
+            counted = counts.setdefault(kind, [0, 0])
+            hits, all_ = false_rate(f, places, j)
+            counted[0] += hits
+            counted[1] += all_
+    counts["removed"] = list(removed_rate(contender.find, bench.removed))
+    return counts
+
+
+def _dose(contender: Contender, bench: Bench, progress: Progress) -> dict[str, Any]:
+    series = dose_series(contender.find, bench.scenes[::_SERIES])
+    progress(f"{contender.name}: doses", 1, 1)
+    at = {n: dose_at(series["dose"], series[n]) for n in ("f1", "f1_of_brightest")}
+    return {**series, "falls_to_0.8_at": at}
+
+
+def _cost(contender: Contender) -> dict[str, Any]:
+    one = contender.detector
+    times = {str(size): cpu_milliseconds(one, size) for size in SIZES}
+    return {"cpu_ms": times}
+
+
+def _strain(contender: Contender, bench: Bench, progress: Progress) -> dict[str, Any]:
+    results: dict[str, Any] = {}
+    for i, (kind, scan) in enumerate(bench.scans.items()):
+        found = measure_strain(scan, contender.detector, contender.threshold)
+        results[kind] = summary(found, kind)
+        progress(f"{contender.name}: scans", i + 1, len(bench.scans))
+    return results
+
+
+def _plain(value: Any) -> Any:
+    """Return plain JSON: NaN and infinity become null."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
