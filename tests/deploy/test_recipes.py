@@ -13,6 +13,7 @@ import dask
 import pytest
 import yaml
 from dask_jobqueue.slurm import SLURMJob
+from distributed.cli import dask_scheduler, dask_worker
 from fcunet_dask.cluster.recipes import read_recipe, recipe_path
 from fcunet_dask.errors import ParameterError
 from packaging.requirements import Requirement
@@ -41,13 +42,11 @@ def test_the_container_file_is_sound():
 @pytest.fixture(scope="module")
 def options():
     """Return the options of ``dask scheduler`` and ``dask worker``."""
-
-    def known(command):
-        words = [str(BIN / "dask"), command, "--help"]
-        shown = subprocess.run(words, capture_output=True, text=True, check=True)
-        return set(re.findall(r"--[a-z][a-z-]+", shown.stdout))
-
-    return {command: known(command) for command in ("scheduler", "worker")}
+    commands = {"scheduler": dask_scheduler.main, "worker": dask_worker.main}
+    return {
+        name: {o for p in command.params for o in (*p.opts, *p.secondary_opts)}
+        for name, command in commands.items()
+    }
 
 
 def used(text):
