@@ -124,7 +124,7 @@ class FCUNet:
         found = prepared.find(patterns, self)
         found = found.thinned(limits, len(patterns), self.max_peaks)
         if self.refine == "both":
-            found = prepared.refine.combined(patterns, found)
+            found = prepared.refine.combined(patterns, found, prepared.card.fit_error)
         elif self.refine == "fit":
             found = prepared.refine.fitted_only(patterns, found)
         return arrange(found, status, limits, len(patterns))

@@ -15,6 +15,8 @@ _CONVERGED: Final = 0.25
 """Longest last step of a fit, px."""
 _AGREEING: Final = 16.0
 """Squared distance of two positions, in their variance, up to which both count."""
+_STRUCTURED: Final = 0.04
+"""Relative variance of a filling that counts as structured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +62,33 @@ class Refinement:
             covariance=fits.covariance[good],
         )
 
-    def combined(self, patterns: Array, found: Candidates) -> Candidates:
+    def combined(
+        self, patterns: Array, found: Candidates, systematic: float
+    ) -> Candidates:
         """Mean of each position and its fit, weighted by their inverse covariances.
 
         Where the fit failed, or is more than 4 σ off, the position stays as it is.
+
+        Parameters
+        ----------
+        patterns : array
+            (n, rows, columns), counts.
+        found : Candidates
+            With covariances.
+        systematic : float
+            Error of the fit of a disk whose filling is strongly structured, radii: what
+            counting statistics do not know of. Flat disks have none.
+
+        Returns
+        -------
+        Candidates
         """
         xp = namespace(found.position)
         fits, good = self.fit(patterns, found)
-        prior, fit = _matrices(found.covariance), _matrices(fits.covariance)
+        structured = fits.filling**2 / (fits.filling**2 + _STRUCTURED**2)
+        misfit = (systematic * self.radius) ** 2 * structured
+        fit = _matrices(fits.covariance) + misfit[:, None, None] * xp.eye(2)
+        prior = _matrices(found.covariance)
         step = (fits.position - found.position)[:, :, None]
         total = xp.linalg.inv(prior + fit)
         distance = (step.transpose(0, 2, 1) @ total @ step)[:, 0, 0]

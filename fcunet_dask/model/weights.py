@@ -32,6 +32,8 @@ class ModelCard:
         a, b of the probability of a disk, 1 / (1 + exp(−(a · height + b))).
     spread : float
         Factor of the reported standard deviation, from validation data.
+    fit_error : float
+        Systematic error of a disk fit, radii (`Refinement.combined`), from the same.
     training : mapping
         Recipe, data, cost and figures.
     """
@@ -42,6 +44,7 @@ class ModelCard:
     multiple: int = 8
     probability: tuple[float, float] = (12.0, -6.0)
     spread: float = 1.0
+    fit_error: float = 0.13
     training: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import scipy.optimize
@@ -17,6 +17,7 @@ from fcunet_dask.train.judge.truth import Judged, open_scenes
 from fcunet_dask.types import Array
 
 _LOOSE: Final = {"refine": "none", "min_probability": 0.0, "max_peaks": 384}
+_LIKELY: Final = {"min_probability": 0.5}
 _ONE_SIGMA: Final = 2 * np.log(2)
 """Median of |error/σ|² in two dimensions."""
 
@@ -64,16 +65,35 @@ def calibrate_card(weights: Path, path: str | Path) -> ModelCard:
     found = _found(weights, judged)
     height, right = _judged_heights(found, judged)
     slope, level = _logistic(height, right)
-    likely = [f.take(slope * _logit(f.score) + level > 0) for f in found]
-    whitened = position_errors(likely, judged).whitened
-    spread = float(np.sqrt(np.median((whitened**2).sum(axis=1)) / _ONE_SIGMA))
-    card = replace(card, probability=(slope, level), spread=spread)
+    card = replace(card, probability=(slope, level), spread=1.0)
+    write_card(weights, card)
+    card = replace(card, spread=_spread(_found(weights, judged, **_LIKELY), judged))
+    fits = _found(weights, judged, **{**_LIKELY, "refine": "fit"})
+    card = replace(card, fit_error=_fit_error(fits, judged))
     write_card(weights, card)
     return card
 
 
-def _found(weights: Path, judged: Sequence[Judged]) -> list[Found]:
-    contender = Contender(str(weights), dict(_LOOSE))
+def _spread(found: Sequence[Found], judged: Sequence[Judged]) -> float:
+    """Factor that makes the median of whitened errors what it should be."""
+    square = (position_errors(found, judged).whitened ** 2).sum(axis=1)
+    return float(np.sqrt(np.median(square) / _ONE_SIGMA))
+
+
+def _fit_error(found: Sequence[Found], judged: Sequence[Judged]) -> float:
+    """Systematic error of the fits, radii: what their covariance does not explain."""
+    excess = []
+    for one, truth in zip(found, judged, strict=True):
+        matched = match(one.position, truth)
+        error = one.position[matched.found] - truth.position[matched.true]
+        noise = one.covariance[matched.found][:, [0, 2]].sum(axis=1) / 2
+        square = (error**2).sum(axis=1) / _ONE_SIGMA
+        excess.append((square - noise) / truth.radius**2)
+    return float(np.sqrt(max(np.median(np.concatenate(excess)), 0.0)))
+
+
+def _found(weights: Path, judged: Sequence[Judged], **options: Any) -> list[Found]:
+    contender = Contender(str(weights), {**_LOOSE, **options})
     return [contender.candidates(j) for j in judged]
 
 
