@@ -11,7 +11,7 @@ from fcunet_dask.io import convert, open_scan, save_scan
 from fcunet_dask.lattice import find_lattice, fit_lattice, reference_lattice
 from fcunet_dask.model import DiskDetector, load_detector
 from fcunet_dask.peaks import bragg_vector_map, find_bragg_vectors
-from fcunet_dask.pipeline import estimate_probe, run
+from fcunet_dask.pipeline import estimate_probe, plan, run, survey
 from fcunet_dask.simulate import simulate_scan
 from fcunet_dask.strain import compute_strain
 
@@ -34,11 +34,13 @@ __all__ = [
     "load_detector",
     "measure_origin",
     "open_scan",
+    "plan",
     "plot",
     "reference_lattice",
     "run",
     "save_scan",
     "simulate_scan",
+    "survey",
 ]
 
 

@@ -223,11 +223,16 @@ def commit_blocks(
         If workers die on a block, again and again.
     """
     pending = store.pending()
-    size = min(max(len(pending) // TASKS, 1), MOST_IN_TASK)
+    size = blocks_in_task(len(pending))
     shared = _Shared(function, store)
     for band in _bands(pending, BAND * size):
         _compute([_band_graph(shared, band, size)])
         progress(len(band))
+
+
+def blocks_in_task(blocks: int) -> int:
+    """Return how many of `blocks` one task makes: one, unless they are thousands."""
+    return min(max(blocks // TASKS, 1), MOST_IN_TASK)
 
 
 def _bands(blocks: list[tuple[int, int]], size: int) -> Iterator[list[tuple[int, int]]]:

@@ -29,6 +29,10 @@ class StoreError(FcunetError, OSError):
     """An output exists, is in use, is full, or does not fit what is written to it."""
 
 
+class StoreInUseError(StoreError):
+    """Another process is writing to it."""
+
+
 class ComputeError(FcunetError, RuntimeError):
     """Workers died on a block, again and again."""
 

@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 
 from fcunet_dask._commit.files import writing
 from fcunet_dask._places import Place, Stamp, age, failures
-from fcunet_dask.errors import StoreError
+from fcunet_dask.errors import StoreError, StoreInUseError
 
 HEARTBEAT_S: Final = 20.0
 STALE_S: Final = 300.0
@@ -33,8 +33,10 @@ class Owner:
 
         Raises
         ------
+        StoreInUseError
+            If a living process owns it.
         StoreError
-            If a living process owns it, or the place cannot tell the first of two.
+            If the place cannot tell the first of two.
         """
         words = {"host": socket.gethostname(), "pid": os.getpid()}
         claim = json.dumps({**words, "claim": uuid.uuid4().hex}).encode()
@@ -92,7 +94,7 @@ def _refuse_living(place: Place, seen: Stamp) -> None:
             f"{owner.get('host')} (last sign {silent:.0f} s ago); wait for it, or write "
             f"elsewhere"
         )
-        raise StoreError(msg)
+        raise StoreInUseError(msg)
 
 
 def _lives(owner: dict[str, Any], silent: float) -> bool:

@@ -1,23 +1,30 @@
 """``fcunet-dask convert`` and ``info``: scans as files."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from fcunet_dask.cli.screen import console, progress_bars
+from fcunet_dask.cli.screen import console, progress_bars, scan_shape_of
 from fcunet_dask.io import convert as convert_scan
 from fcunet_dask.io import open_scan
 
 
 def convert(
-    scan: Annotated[Path, typer.Argument(help="Any file that can be read.")],
-    out: Annotated[Path, typer.Argument(help="Native store to write (Zarr).")],
+    scan: Annotated[str, typer.Argument(help="Any file that can be read.")],
+    out: Annotated[str, typer.Argument(help="Native store to write (Zarr), or URL.")],
     dataset: Annotated[
         str | None, typer.Option(help="Dataset in an HDF5 file.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option(help="Delete what is at OUT.")] = False,
+    scan_shape: Annotated[
+        str | None, typer.Option(help="ROWS,COLUMNS of a scan stored as one row.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option(help="Go on with a conversion of the same scan at OUT.")
+    ] = True,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Delete what is at OUT.")
+    ] = False,
 ) -> None:
     """Copy a scan into the native store: sharded, compressed, with checksums.
 
@@ -28,21 +35,26 @@ def convert(
         convert_scan(
             scan,
             out,
+            resume=resume,
             overwrite=overwrite,
             dataset=dataset,
+            scan_shape=scan_shape_of(scan_shape),
             progress=lambda done, total: bars("blocks", done, total),
         )
     console.print(f"wrote {out}", highlight=False)
 
 
 def info(
-    scan: Annotated[Path, typer.Argument(help="Any file that can be read.")],
+    scan: Annotated[str, typer.Argument(help="Any file that can be read.")],
     dataset: Annotated[
         str | None, typer.Option(help="Dataset in an HDF5 file.")
     ] = None,
+    scan_shape: Annotated[
+        str | None, typer.Option(help="ROWS,COLUMNS of a scan stored as one row.")
+    ] = None,
 ) -> None:
     """Say what a file holds: shape, type, calibration."""
-    opened = open_scan(scan, dataset=dataset)
+    opened = open_scan(scan, dataset=dataset, scan_shape=scan_shape_of(scan_shape))
     pattern = opened["pattern"]
     sizes = " × ".join(f"{n} {s}" for n, s in pattern.sizes.items())
     table = Table(show_header=False, box=None, pad_edge=False)

@@ -8,12 +8,14 @@ import typer
 import xarray as xr
 from rich.table import Table
 
+from fcunet_dask._places import is_url
 from fcunet_dask.cli.screen import (
     console,
     given_calibration,
     pair,
     progress_bars,
     region,
+    scan_shape_of,
     workers,
 )
 from fcunet_dask.io import open_scan
@@ -24,9 +26,12 @@ Option = typer.Option
 
 def strain(
     scan: Annotated[
-        Path, typer.Argument(help="Scan: native store, HDF5, vendor file.")
+        str,
+        typer.Argument(help="Scan: native store, HDF5, vendor file, URL of a store."),
     ],
-    out: Annotated[Path, typer.Argument(help="Folder of the results (Zarr).")],
+    out: Annotated[
+        str, typer.Argument(help="Folder of the results (Zarr), or URL (s3://…).")
+    ],
     q_step: Annotated[float | None, Option(help="Detector pixel, 1/Å.")] = None,
     scan_step: Annotated[float | None, Option(help="Probe step, nm.")] = None,
     voltage: Annotated[float | None, Option(help="Accelerating voltage, kV.")] = None,
@@ -61,15 +66,19 @@ def strain(
     workers_: Annotated[
         int, Option("--workers", help="Worker processes; 0 = threads.", min=0)
     ] = 0,
-    overwrite: Annotated[bool, Option(help="Delete other results at OUT.")] = False,
+    resume: Annotated[
+        bool, Option(help="Go on with a run of the same scan and settings at OUT.")
+    ] = True,
+    overwrite: Annotated[
+        bool, Option("--overwrite", help="Delete results at OUT and start anew.")
+    ] = False,
 ) -> None:
     """Find the disks of every pattern, fit the lattice, map the strain.
 
     Everything is found automatically unless told; what was chosen is printed, stored
     with the results, and drawn in a figure beside them. A run that was interrupted goes
-    on where it stopped.
+    on where it stopped; with --no-resume results that are there are refused.
     """
-    shape = None if scan_shape is None else _shape(scan_shape)
     calibration = given_calibration(
         q_step=q_step,
         scan_step=scan_step,
@@ -77,7 +86,12 @@ def strain(
         semiangle=semiangle,
         scan_rotation=scan_rotation,
     )
-    opened = open_scan(scan, dataset=dataset, scan_shape=shape, calibration=calibration)
+    opened = open_scan(
+        scan,
+        dataset=dataset,
+        scan_shape=scan_shape_of(scan_shape),
+        calibration=calibration,
+    )
     settings = Settings(
         calibration=calibration,
         detector=detector,
@@ -92,19 +106,15 @@ def strain(
     )
     with workers(workers_), progress_bars() as progress:
         results = run(
-            opened, out, settings=settings, overwrite=overwrite, progress=progress
+            opened,
+            out,
+            settings=settings,
+            resume=resume,
+            overwrite=overwrite,
+            progress=progress,
         )
     report(results)
     console.print(f"results {out}, figure {draw(results, out)}", highlight=False)
-
-
-def _shape(text: str) -> tuple[int, int]:
-    try:
-        rows, columns = (int(t) for t in text.split(","))
-    except ValueError:
-        msg = f"--scan-shape: expected ROWS,COLUMNS such as 64,64, got {text!r}"
-        raise typer.BadParameter(msg) from None
-    return rows, columns
 
 
 def _axes(text: str) -> str | float:
@@ -114,11 +124,15 @@ def _axes(text: str) -> str | float:
         return text
 
 
-def draw(results: xr.Dataset, out: Path) -> Path:
-    """Save the figure that judges a run beside its results; return its path."""
+def draw(results: xr.Dataset, out: str | Path) -> Path:
+    """Save the figure that judges a run beside its results; return its path.
+
+    The figure of results in an object store goes into the current folder.
+    """
     from fcunet_dask.plot import summary  # noqa: PLC0415 - matplotlib is slow to import
 
-    path = out.with_name(f"{out.name.removesuffix('.zarr')}.png")
+    folder = Path() if is_url(out) else Path(out).parent
+    path = folder / f"{Path(out).name.removesuffix('.zarr')}.png"
     summary(results).savefig(path, dpi=110)
     return path
 

@@ -5,26 +5,29 @@ from typing import Annotated
 
 import typer
 
-from fcunet_dask.cli.screen import console
+from fcunet_dask.cli.screen import console, scan_shape_of
 from fcunet_dask.errors import ParameterError
 from fcunet_dask.io import open_scan
 from fcunet_dask.pipeline import open_results
 
 
 def view(
-    scan: Annotated[Path, typer.Argument(help="The scan.")],
-    results: Annotated[Path, typer.Argument(help="Results of `strain`.")],
+    scan: Annotated[str, typer.Argument(help="The scan.")],
+    results: Annotated[str, typer.Argument(help="Results of `strain`.")],
     at: Annotated[tuple[int, int], typer.Option(help="Row and column.")] = (0, 0),
     out: Annotated[Path, typer.Option(help="Picture to write.")] = Path("pattern.png"),
     dataset: Annotated[
         str | None, typer.Option(help="Dataset in an HDF5 file.")
+    ] = None,
+    scan_shape: Annotated[
+        str | None, typer.Option(help="ROWS,COLUMNS of a scan stored as one row.")
     ] = None,
 ) -> None:
     """Draw the pattern of a position with its disks, error ellipses and lattice."""
     from fcunet_dask.plot import pattern  # noqa: PLC0415 - matplotlib is slow to import
 
     found = open_results(results)
-    opened = open_scan(scan, dataset=dataset)
+    opened = open_scan(scan, dataset=dataset, scan_shape=scan_shape_of(scan_shape))
     shape = opened["pattern"].shape[:2]
     if not (0 <= at[0] < shape[0] and 0 <= at[1] < shape[1]):
         msg = f"position {at} is outside the scan of {shape[0]} × {shape[1]}"

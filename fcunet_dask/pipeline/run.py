@@ -24,8 +24,10 @@ from fcunet_dask.pipeline.detect import (
     make_detector,
     reported,
 )
+from fcunet_dask.pipeline.halving import Halving
 from fcunet_dask.pipeline.identity import describe
 from fcunet_dask.pipeline.maps import drop_analyses, map_strain
+from fcunet_dask.pipeline.plan import check_fits
 from fcunet_dask.pipeline.results import open_results
 from fcunet_dask.pipeline.settings import Settings
 from fcunet_dask.schema import PATTERN, SCAN, Q, validate
@@ -92,6 +94,7 @@ def run(
     _check_regions(scan, settings)
     if scan[PATTERN.name].chunks is None:
         scan = scan.chunk(dict.fromkeys(SCAN, BLOCK))
+    check_fits(scan, out)
     with threadpool_limits(1):
         kept = kept_probe(located(out), resume=resume, overwrite=overwrite)
         progress("probe", 0, 1)
@@ -149,7 +152,8 @@ def _fill(
     """Both passes, each gone on with where it stopped; then the completion mark."""
     probe, detector = chosen
     with reported(store, "disks", progress):
-        commit_patterns(block_peaks(scan, detector), scan[PATTERN.name], store)
+        work = block_peaks(scan, Halving(detector))
+        commit_patterns(work, scan[PATTERN.name], store)
     name, choices = map_strain(store, scan, probe, settings, progress)
     before = store.summary["analysis"] if store.complete else name
     provenance = _provenance(scan, probe, detector, settings) | choices

@@ -1,0 +1,108 @@
+"""``fcunet-dask survey``: many scans, one table."""
+
+import glob
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from fcunet_dask.cli.screen import (
+    console,
+    errors,
+    given_calibration,
+    region,
+    scan_shape_of,
+    workers,
+)
+from fcunet_dask.pipeline import Scanned, Settings
+from fcunet_dask.pipeline import survey as run_survey
+
+Option = typer.Option
+
+
+def survey(
+    scans: Annotated[
+        str, typer.Argument(help="Scans, such as 'raw/*.zarr' (mind the quotes).")
+    ],
+    out: Annotated[str, typer.Argument(help="Folder of the results and the table.")],
+    q_step: Annotated[float | None, Option(help="Detector pixel, 1/Å.")] = None,
+    scan_step: Annotated[float | None, Option(help="Probe step, nm.")] = None,
+    voltage: Annotated[float | None, Option(help="Accelerating voltage, kV.")] = None,
+    semiangle: Annotated[float | None, Option(help="Of convergence, mrad.")] = None,
+    dataset: Annotated[str | None, Option(help="Dataset in an HDF5 file.")] = None,
+    scan_shape: Annotated[
+        str | None, Option(help="ROWS,COLUMNS of scans stored as one row.")
+    ] = None,
+    reference: Annotated[
+        str | None, Option(help="Unstrained ROWS,COLUMNS, such as ':,0:8'.")
+    ] = None,
+    detector: Annotated[str, Option(help="Name of the disk detector.")] = "template",
+    workers_: Annotated[
+        int, Option("--workers", help="Worker processes; 0 = threads.", min=0)
+    ] = 0,
+    overwrite: Annotated[
+        bool, Option("--overwrite", help="Replace results of other settings.")
+    ] = False,
+) -> None:
+    """Map the strain of many scans; the table of all is OUT/survey.parquet.
+
+    A scan that fails does not stop the others. The same command again goes on: what is
+    done is not done again. Exit code 1 if a scan failed.
+    """
+    settings = Settings(
+        calibration=given_calibration(
+            q_step=q_step, scan_step=scan_step, voltage=voltage, semiangle=semiangle
+        ),
+        detector=detector,
+        reference=region(reference, "--reference"),
+    )
+    with workers(workers_):
+        rows = run_survey(
+            sorted(glob.glob(scans)) or [],  # noqa: PTH207 - absolute patterns too
+            out,
+            settings=settings,
+            overwrite=overwrite,
+            report=_say,
+            dataset=dataset,
+            scan_shape=scan_shape_of(scan_shape),
+        )
+    console.print(_table(rows), highlight=False)
+    failed = [row for row in rows if row.state == "failed"]
+    for row in failed:
+        errors.print(f"{row.scan}: {row.error}", markup=False, highlight=False)
+    if failed:
+        errors.print(f"{len(failed)} of {len(rows)} scans failed", style="bold red")
+        sys.exit(1)
+
+
+def _say(rows: Sequence[Scanned]) -> None:
+    """Say when a scan is through."""
+    number = sum(row.state in ("done", "failed") for row in rows)
+    last = [row for row in rows if row.state in ("done", "failed")][-1:]
+    for row in last:
+        if rows[number - 1] is row:
+            console.print(f"{number}/{len(rows)} {row.scan}: {row.state}")
+
+
+def _table(rows: list[Scanned]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for title in ("scan", "state", "positions", "fitted", "ε_xx", "ε_yy", "σ", "time"):
+        table.add_column(title)
+    for row in rows:
+        table.add_row(
+            row.scan.rpartition("/")[2],
+            row.state,
+            f"{row.rows} × {row.columns}" if row.rows else "",
+            f"{100 * row.fitted:.0f} %" if row.rows else "",
+            f"{100 * row.strain_xx:+.3f} ± {100 * row.spread_xx:.3f} %"
+            if row.rows
+            else "",
+            f"{100 * row.strain_yy:+.3f} ± {100 * row.spread_yy:.3f} %"
+            if row.rows
+            else "",
+            f"{100 * row.sigma:.3f} %" if row.rows else "",
+            f"{row.seconds:.0f} s",
+        )
+    return table

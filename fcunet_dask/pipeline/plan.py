@@ -1,0 +1,341 @@
+"""What a run will do, before it does it: blocks, bytes, memory, time."""
+
+import math
+import os
+import sys
+import time
+import tracemalloc
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import dask
+import numpy as np
+import xarray as xr
+import zarr
+from threadpoolctl import threadpool_limits
+from zarr.storage import MemoryStore
+
+from fcunet_dask._blockwise import BAND, blocks_in_task
+from fcunet_dask._commit import ArraySpec, compressors
+from fcunet_dask._places import located, place
+from fcunet_dask._source import source_of
+from fcunet_dask.errors import ParameterError, StoreError
+from fcunet_dask.peaks import BlockPeaks, block_peaks
+from fcunet_dask.pipeline.detect import (
+    bragg_arrays,
+    choose_detector,
+    detection_block,
+)
+from fcunet_dask.pipeline.maps import analysis_block, bytes_per_position, map_arrays
+from fcunet_dask.pipeline.settings import Settings
+from fcunet_dask.schema import PATTERN
+from fcunet_dask.types import Array
+
+WORKER_BYTES: Final = 200 * 2**20
+"""Of a worker process that has this package loaded and does nothing (measured)."""
+LATTICE_SECONDS: Final = 2e-4
+"""Of a position in the second pass (measured, reading and writing included)."""
+LATTICE_SHARE: Final = 0.86
+"""Of the bytes of lattice and strain that compression leaves (measured)."""
+MARK_BYTES: Final = 520
+_SAMPLE: Final = 8
+"""Rows and columns of patterns that are measured."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workers:
+    """Who computes: processes, threads in all, memory and GPUs of each process."""
+
+    processes: int
+    threads: int
+    memory_bytes: int
+    gpus: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a run will do.
+
+    Attributes
+    ----------
+    scan_shape, pattern_shape, block : tuple of int
+        Positions, pixels, and rows and columns of a block of the first pass.
+    blocks, tasks, bands : int
+        Of the first pass; so many tasks in all, at most 5,000 in a band.
+    map_blocks : int
+        Blocks of the second pass.
+    scan_bytes, block_bytes : int
+        Of the patterns, as read.
+    result_bytes : int
+        On disk, estimated from a compressed sample.
+    free_bytes : int or None
+        Where the results go; None where nobody knows.
+    worker_bytes : int
+        Memory that a worker needs, estimated; for each of its threads.
+    device_bytes : int
+        Of the patterns of a block, beside what the detector needs; 0 without GPUs.
+    workers : Workers
+        Who would compute.
+    read_seconds, detect_seconds : float
+        Of a pattern, measured on this machine, one thread.
+    seconds : float
+        Of the run, if workers are as fast as this machine.
+    disks : float
+        In a pattern, mean of the sample.
+    problems : tuple of str
+        Why it cannot be done, each with its remedy.
+    """
+
+    scan_shape: tuple[int, int]
+    pattern_shape: tuple[int, int]
+    block: tuple[int, int]
+    blocks: int
+    tasks: int
+    bands: int
+    map_blocks: int
+    scan_bytes: int
+    block_bytes: int
+    result_bytes: int
+    free_bytes: int | None
+    worker_bytes: int
+    device_bytes: int
+    workers: Workers
+    read_seconds: float
+    detect_seconds: float
+    seconds: float
+    disks: float
+    problems: tuple[str, ...]
+
+
+def plan(
+    scan: xr.Dataset,
+    out: str | Path = ".",
+    *,
+    settings: Settings | None = None,
+) -> Plan:
+    """Say what `run` would do with a scan, from a few of its patterns.
+
+    The probe is measured, and 64 patterns from the middle of the scan are read and
+    searched, as a worker would, on this machine, one thread.
+
+    Parameters
+    ----------
+    scan : xarray.Dataset
+        From `open_scan`.
+    out : str or Path
+        Where the results would go.
+    settings : Settings, optional
+        As `run` takes them.
+
+    Returns
+    -------
+    Plan
+        For the workers of the active Dask client; without one, the threads of this
+        process. What cannot fit is in its ``problems``.
+
+    Raises
+    ------
+    AnalysisError, ReaderError
+        If the sample cannot be read, or has no disks.
+    """
+    settings = settings or Settings()
+    workers = active_workers()
+    with threadpool_limits(1):
+        _, detector = choose_detector(scan, settings)
+        sample = _measure(scan, block_peaks(scan, detector))
+    shape = scan[PATTERN.name].shape
+    block = detection_block(scan)
+    sizes = _sizes(scan, detector.max_peaks, block)
+    result_bytes = _result_bytes(sample, bragg_arrays(scan, detector.max_peaks), sizes)
+    needed = WORKER_BYTES + 2 * sizes.block_bytes + sizes.result_bytes
+    needed += sample.detector_bytes
+    free = place(located(out)).free_bytes()
+    busy = min(workers.threads, sizes.blocks)
+    positions = shape[0] * shape[1]
+    cpu = positions * (sample.read_seconds + sample.detect_seconds + LATTICE_SECONDS)
+    return Plan(
+        scan_shape=(shape[0], shape[1]),
+        pattern_shape=(shape[2], shape[3]),
+        block=block,
+        blocks=sizes.blocks,
+        tasks=sizes.tasks,
+        bands=-(-sizes.tasks // BAND),
+        map_blocks=sizes.map_blocks,
+        scan_bytes=int(scan[PATTERN.name].nbytes),
+        block_bytes=sizes.block_bytes,
+        result_bytes=result_bytes,
+        free_bytes=free,
+        worker_bytes=needed,
+        device_bytes=sizes.block_bytes if workers.gpus else 0,
+        workers=workers,
+        read_seconds=sample.read_seconds,
+        detect_seconds=sample.detect_seconds,
+        seconds=cpu / busy,
+        disks=sample.disks,
+        problems=tuple(_problems(workers, needed, block, result_bytes, free)),
+    )
+
+
+def check_fits(scan: xr.Dataset, out: str | Path) -> None:
+    """Refuse before any work what surely cannot fit; nothing is measured.
+
+    Raises
+    ------
+    ParameterError
+        If a block is larger than the memory of a worker.
+    StoreError
+        If not even the maps fit on the disk.
+    """
+    block = detection_block(scan)
+    shape = scan[PATTERN.name].shape
+    workers = active_workers()
+    needed = WORKER_BYTES + _block_bytes(scan, block)
+    least = round(shape[0] * shape[1] * 0.5 * _map_bytes())
+    free = place(located(out)).free_bytes()
+    problems = _problems(workers, needed, block, least, free)
+    if problems:
+        error = ParameterError if "memory" in problems[0] else StoreError
+        raise error(problems[0])
+
+
+def active_workers() -> Workers:
+    """Return who computes: the workers of the active client, or threads of this process."""
+    distributed = sys.modules.get("distributed")
+    try:
+        client = None if distributed is None else distributed.default_client()
+    except ValueError:
+        client = None
+    info = {} if client is None else client.scheduler_info(n_workers=-1)["workers"]
+    if not info:
+        threads = dask.config.get("num_workers", None) or dask.system.CPU_COUNT
+        return Workers(processes=1, threads=threads, memory_bytes=_own_memory())
+    limits = [w["memory_limit"] or _own_memory() for w in info.values()]
+    return Workers(
+        processes=len(info),
+        threads=sum(w["nthreads"] for w in info.values()),
+        memory_bytes=min(limits),
+        gpus=sum(int(w.get("resources", {}).get("GPU", 0)) for w in info.values()),
+    )
+
+
+def _own_memory() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True, slots=True)
+class _Sizes:
+    blocks: int
+    tasks: int
+    map_blocks: int
+    positions: int
+    block_bytes: int
+    result_bytes: int
+    """Of the Bragg vectors of one block, in memory."""
+
+
+def _sizes(scan: xr.Dataset, max_peaks: int, block: tuple[int, int]) -> _Sizes:
+    rows, columns = scan[PATTERN.name].shape[:2]
+    blocks = -(-rows // block[0]) * -(-columns // block[1])
+    second = analysis_block(block, (rows, columns))
+    per_position = bytes_per_position(bragg_arrays(scan, max_peaks))
+    return _Sizes(
+        blocks=blocks,
+        tasks=-(-blocks // blocks_in_task(blocks)),
+        map_blocks=-(-rows // second[0]) * -(-columns // second[1]),
+        positions=rows * columns,
+        block_bytes=_block_bytes(scan, block),
+        result_bytes=block[0] * block[1] * per_position,
+    )
+
+
+def _block_bytes(scan: xr.Dataset, block: tuple[int, int]) -> int:
+    pattern = scan[PATTERN.name]
+    return math.prod((*block, *pattern.shape[2:])) * pattern.dtype.itemsize
+
+
+def _map_bytes() -> int:
+    return bytes_per_position(map_arrays((1, 1), (1, 1)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    read_seconds: float
+    detect_seconds: float
+    detector_bytes: int
+    disks: float
+    values: dict[str, Array]
+
+
+def _measure(scan: xr.Dataset, work: BlockPeaks) -> _Sample:
+    """Read and search a few patterns twice: the second time is what a block costs."""
+    pattern = scan[PATTERN.name]
+    box = tuple(
+        slice(max(0, n // 2 // _SAMPLE * _SAMPLE), n) for n in pattern.shape[:2]
+    )
+    box = tuple(slice(s.start, min(s.start + _SAMPLE, s.stop)) for s in box)
+    source = source_of(pattern.data)
+
+    def read() -> Array:
+        if source is None:
+            return np.asarray(pattern[box])
+        return source.read((*box, slice(None), slice(None)))
+
+    block = read()
+    tracemalloc.start()
+    work(block)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    seconds = []
+    for action in (read, lambda: work(block)):
+        start = time.perf_counter()
+        values: Any = action()
+        seconds.append(
+            (time.perf_counter() - start) / (block.shape[0] * block.shape[1])
+        )
+    disks = float(np.isfinite(values["bragg_intensity"]).sum(axis=-1).mean())
+    return _Sample(seconds[0], seconds[1], peak, disks, values)
+
+
+def _result_bytes(sample: _Sample, arrays: dict[str, ArraySpec], sizes: _Sizes) -> int:
+    """Bytes of all results on disk: the sample's, compressed, times the positions."""
+    store, stored = MemoryStore(), 0
+    for name, values in sample.values.items():
+        array = zarr.create_array(
+            store,
+            name=name,
+            shape=values.shape,
+            dtype=values.dtype,
+            chunks=values.shape,
+            compressors=compressors(),
+            fill_value=arrays[name].fill_value,
+        )
+        array[...] = values
+        stored += array.nbytes_stored()
+    number = math.prod(next(iter(sample.values.values())).shape[:2])
+    each = stored / number + LATTICE_SHARE * _map_bytes()
+    marks = MARK_BYTES * (sizes.blocks + sizes.map_blocks)
+    return round(each * sizes.positions) + marks
+
+
+def _problems(
+    workers: Workers,
+    needed: int,
+    block: tuple[int, int],
+    result_bytes: int,
+    free: int | None,
+) -> list[str]:
+    problems = []
+    if needed > workers.memory_bytes:
+        problems.append(
+            f"a worker needs {needed / 2**20:,.0f} MiB of memory for a block of "
+            f"{block[0]} × {block[1]} patterns and has "
+            f"{workers.memory_bytes / 2**20:,.0f} MiB: give it more, or open the scan "
+            "with smaller blocks=(rows, columns)"
+        )
+    if free is not None and result_bytes > free:
+        problems.append(
+            f"the results take about {result_bytes / 2**30:,.2f} GiB on disk and "
+            f"{free / 2**30:,.2f} GiB are free: make room, or write elsewhere"
+        )
+    return problems

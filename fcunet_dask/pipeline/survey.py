@@ -1,0 +1,226 @@
+"""Many scans in one go: one table, and no scan's failure is another's."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import xarray as xr
+
+from fcunet_dask._commit import writing
+from fcunet_dask._places import located, place
+from fcunet_dask.errors import (
+    MissingDependencyError,
+    ParameterError,
+    StoreInUseError,
+)
+from fcunet_dask.io import open_scan
+from fcunet_dask.pipeline.run import run
+from fcunet_dask.pipeline.settings import Settings
+
+TABLE: Final = "survey.parquet"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scanned:
+    """One scan of a survey: one row of its table.
+
+    Attributes
+    ----------
+    scan, out : str
+        Where it is, and its results.
+    state : str
+        ``pending``, ``running`` (also: by another process), ``done``, ``failed``.
+    error : str
+        Why it failed, or who runs it.
+    rows, columns : int
+        Of the scan.
+    fitted : float
+        Share of positions with a lattice.
+    disks : float
+        On the lattice, mean.
+    radius : float
+        Of the probe, px.
+    g1, g2, angle : float
+        Lengths of the reference lattice's vectors, in `units`, and degrees between.
+    units : str
+        ``1/Å`` or ``px``.
+    strain_xx, strain_yy, strain_xy, rotation : float
+        Medians; 1 and rad.
+    spread_xx, spread_yy, spread_xy : float
+        Standard deviations over the scan.
+    sigma : float
+        Median standard deviation of a strain.
+    seconds : float
+        That this survey spent on it.
+    """
+
+    scan: str
+    out: str
+    state: str = "pending"
+    error: str = ""
+    rows: int = 0
+    columns: int = 0
+    fitted: float = float("nan")
+    disks: float = float("nan")
+    radius: float = float("nan")
+    g1: float = float("nan")
+    g2: float = float("nan")
+    angle: float = float("nan")
+    units: str = ""
+    strain_xx: float = float("nan")
+    strain_yy: float = float("nan")
+    strain_xy: float = float("nan")
+    rotation: float = float("nan")
+    spread_xx: float = float("nan")
+    spread_yy: float = float("nan")
+    spread_xy: float = float("nan")
+    sigma: float = float("nan")
+    seconds: float = 0.0
+
+
+def survey(
+    scans: Iterable[str | Path],
+    out_folder: str | Path,
+    *,
+    settings: Settings | None = None,
+    overwrite: bool = False,
+    report: Callable[[Sequence[Scanned]], None] = lambda rows: None,
+    **options: Any,
+) -> list[Scanned]:
+    """Run many scans, one after another, each on all workers.
+
+    Results go to ``<out_folder>/<name of the scan>.zarr``, and after every scan the table
+    of all of them to ``survey.parquet``. The same survey again goes on: what is done is
+    not done again, what failed is tried again.
+
+    Parameters
+    ----------
+    scans : iterable of str or Path
+        Files that `open_scan` reads.
+    out_folder : str or Path
+        Folder, or URL, of the results.
+    settings : Settings, optional
+        For every scan.
+    overwrite : bool
+        Whether to replace results of other settings.
+    report : callable
+        Called with all rows whenever one changes.
+    **options
+        As `open_scan` takes them.
+
+    Returns
+    -------
+    list of Scanned
+        One a scan, in their order; those that failed say why.
+
+    Raises
+    ------
+    ParameterError
+        If there are no scans.
+    MissingDependencyError
+        If pyarrow is not installed.
+    StoreError
+        If the table cannot be written.
+    """
+    _pyarrow()
+    paths = [located(s) for s in scans]
+    if not paths:
+        msg = "no scans: the pattern matches no file"
+        raise ParameterError(msg)
+    folder = located(out_folder)
+    outs = [f"{folder}/{name}.zarr" for name in _names(paths)]
+    rows = [Scanned(scan=s, out=o) for s, o in zip(paths, outs, strict=True)]
+
+    def note(index: int, row: Scanned) -> None:
+        rows[index] = row
+        write_table(rows, folder)
+        report(rows)
+
+    for i, row in enumerate(rows):
+        note(i, Scanned(scan=row.scan, out=row.out, state="running"))
+        note(i, _run_one(row, settings or Settings(), options, overwrite=overwrite))
+    return rows
+
+
+def _run_one(
+    row: Scanned, settings: Settings, options: dict[str, Any], *, overwrite: bool
+) -> Scanned:
+    start = time.monotonic()
+    known: dict[str, Any] = {"scan": row.scan, "out": row.out}
+    try:
+        scan = open_scan(row.scan, calibration=settings.calibration, **options)
+        results = run(scan, row.out, settings=settings, overwrite=overwrite)
+        known |= _figures(results)
+        state, error = "done", ""
+    except StoreInUseError as reason:
+        state, error = "running", str(reason)
+    except Exception as reason:  # noqa: BLE001 - the others are to be run all the same
+        state, error = "failed", f"{type(reason).__name__}: {reason}"
+    seconds = time.monotonic() - start
+    return Scanned(**known, state=state, error=error, seconds=seconds)
+
+
+def _figures(results: xr.Dataset) -> dict[str, Any]:
+    names = ["strain_xx", "strain_yy", "strain_xy", "rotation"]
+    deviations = [f"{n}_std" for n in names[:3]]
+    maps = results[[*names, *deviations, "n_indexed", "lattice_status"]].load()
+    good = maps["lattice_status"].values == 0
+    g1, g2 = (results[f"reference_{n}"].values[0] for n in ("g1", "g2"))
+    lengths = float(np.hypot(*g1)), float(np.hypot(*g2))
+    figures: dict[str, Any] = {n: _over(np.median, maps[n], good) for n in names}
+    figures |= {f"spread_{n[-2:]}": _over(np.std, maps[n], good) for n in names[:3]}
+    return figures | {
+        "rows": good.shape[0],
+        "columns": good.shape[1],
+        "fitted": float(good.mean()),
+        "disks": _over(np.mean, maps["n_indexed"], good),
+        "radius": float(results.attrs["provenance"]["probe"]["radius"]),
+        "g1": lengths[0],
+        "g2": lengths[1],
+        "angle": float(np.degrees(np.arccos(g1 @ g2 / (lengths[0] * lengths[1])))),
+        "units": str(results["g1"].attrs.get("units", "px")),
+        "sigma": float(np.mean([_over(np.median, maps[n], good) for n in deviations])),
+    }
+
+
+def _over(function: Callable[..., Any], values: xr.DataArray, good: Any) -> float:
+    return float(function(values.values[good])) if good.any() else float("nan")
+
+
+def _names(paths: list[str]) -> list[str]:
+    """Return a name for each scan; where two are alike, with a hash of their path."""
+    stems = [Path(p).stem for p in paths]
+    often = Counter(stems)
+    return [
+        stem
+        if often[stem] == 1
+        else f"{stem}-{blake2b(path.encode(), digest_size=3).hexdigest()}"
+        for stem, path in zip(stems, paths, strict=True)
+    ]
+
+
+def write_table(rows: Sequence[Scanned], folder: str) -> None:
+    """Put the table in place at once."""
+    pyarrow, parquet = _pyarrow()
+    buffer = BytesIO()
+    parquet.write_table(
+        pyarrow.Table.from_pylist([asdict(row) for row in rows]), buffer
+    )
+    with writing(folder, buffer.tell()):
+        place(folder).write(TABLE, buffer.getvalue())
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow  # noqa: PLC0415 - optional
+        from pyarrow import parquet  # noqa: PLC0415
+    except ImportError as error:
+        msg = "the table of a survey needs pyarrow: pip install 'fcunet-dask[survey]'"
+        raise MissingDependencyError(msg) from error
+    return pyarrow, parquet

@@ -1,0 +1,115 @@
+"""A plan says what will happen: every number is held against the run itself."""
+
+import shutil
+import sys
+from collections import namedtuple
+
+import dask
+import numpy as np
+import pytest
+from fcunet_dask import connect_cluster, open_scan, plan, run, save_scan, simulate_scan
+from fcunet_dask._blockwise import blocks_in_task
+from fcunet_dask._commit import BlockStore
+from fcunet_dask.errors import ParameterError, StoreError
+
+PLAN = sys.modules[plan.__module__]
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory):
+    """24 × 40 patterns in blocks of 8 × 8, with counting noise."""
+    path = tmp_path_factory.mktemp("scan") / "scan.zarr"
+    made = simulate_scan(
+        scan=(24, 40), detector=(64, 64), radius=3.0, g1=(2.0, 12.0), g2=(12.0, -2.0),
+        dose=1e5, blocks=(8, 8),
+    )  # fmt: skip
+    save_scan(made[["pattern"]], path, shard=(8, 8))
+    return open_scan(path, blocks=(8, 8))
+
+
+@pytest.fixture(scope="module")
+def planned(scan, tmp_path_factory):
+    return plan(scan, tmp_path_factory.mktemp("out"))
+
+
+@pytest.fixture(scope="module")
+def done(scan, tmp_path_factory):
+    """Folder of a run, and the graphs that its scheduler was given."""
+    out = tmp_path_factory.mktemp("run") / "out"
+    graphs = []
+
+    def counted(graph, keys, **options):
+        graphs.append(dict(graph.__dask_graph__()))
+        return dask.get(graph, keys, **options)
+
+    with dask.config.set(scheduler=counted):
+        run(scan, out)
+    return out, graphs
+
+
+def test_blocks_tasks_and_bytes_are_those_of_the_run(planned, done, scan):
+    out, graphs = done
+    store = BlockStore(out)
+    assert planned.blocks == len(list(store.blocks())) == 15
+    assert planned.block == store.block
+    commits = [g for g in graphs if any("commit" in str(k) for k in g)]
+    tasks = [k for k in commits[0] if isinstance(k, tuple)]
+    assert planned.tasks == len(tasks)
+    assert planned.bands == len(commits) - 1  # the last is the second pass
+    analysis = BlockStore(out / store.summary["analysis"])
+    assert planned.map_blocks == len(list(analysis.blocks()))
+    assert planned.scan_bytes == scan.pattern.values.nbytes
+    assert planned.block_bytes == scan.pattern[:8, :8].values.nbytes
+
+
+def test_the_disk_takes_what_was_said(planned, done):
+    out, _ = done
+    sizes = [p.stat().st_size for p in out.rglob("*") if p.is_file()]
+    assert 0.75 < planned.result_bytes / sum(sizes) < 1.25
+
+
+def test_disks_and_times_are_measured(planned, done, scan):
+    q = BlockStore(done[0]).arrays["bragg_q"][:]
+    mean = np.isfinite(q[..., 0]).sum(axis=-1).mean()
+    assert abs(planned.disks - mean) < 3
+    assert planned.read_seconds > 0
+    assert planned.detect_seconds > 0
+    threads = min(planned.workers.threads, 15)
+    per_pattern = planned.seconds * threads / (24 * 40)
+    assert per_pattern > planned.read_seconds + planned.detect_seconds
+
+
+def test_a_block_larger_than_a_worker_is_refused(scan, tmp_path, monkeypatch):
+    small = PLAN.Workers(processes=1, threads=1, memory_bytes=PLAN.WORKER_BYTES)
+    monkeypatch.setattr(PLAN, "active_workers", lambda: small)
+    found = plan(scan, tmp_path)
+    assert "blocks of 8" not in found.problems[0]
+    assert "block of 8 × 8 patterns and has 200 MiB" in found.problems[0]
+    assert "blocks=(rows, columns)" in found.problems[0]
+    with pytest.raises(ParameterError, match="200 MiB"):
+        run(scan, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_results_larger_than_the_disk_are_refused(scan, tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda p: usage(1000, 0, 1000))
+    found = plan(scan, tmp_path)
+    assert found.free_bytes == 1000
+    assert "GiB are free: make room" in found.problems[0]
+    with pytest.raises(StoreError, match="make room"):
+        run(scan, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_workers_are_those_of_the_client(scan, tmp_path):
+    with connect_cluster(
+        n_workers=2, memory_limit="700MiB", dashboard_address=":0"
+    ) as client:
+        found = PLAN.active_workers()
+        client.cluster.close()
+    assert found == PLAN.Workers(processes=2, threads=2, memory_bytes=700 * 2**20)
+
+
+def test_thousands_of_blocks_are_shared_out():
+    assert [blocks_in_task(n) for n in (1, 4000, 9000, 100_000)] == [1, 1, 2, 8]

@@ -1,0 +1,115 @@
+"""Many scans: one table, failures on their own, gone on with."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+from fcunet_dask import save_scan, survey
+from fcunet_dask.errors import ParameterError
+from fcunet_dask.pipeline import detect, open_results
+
+COMMAND = [sys.executable, "-c", "from fcunet_dask.cli import main; main()", "survey"]
+
+
+@pytest.fixture
+def folder(scan, tmp_path):
+    """Two scans, an empty one, and what is no scan."""
+    save_scan(scan[["pattern"]], tmp_path / "a.zarr")
+    save_scan(scan[["pattern"]].isel(scan_x=slice(0, 5)), tmp_path / "c.zarr")
+    save_scan(scan[["pattern"]] * 0, tmp_path / "b.zarr")
+    (tmp_path / "d.zarr").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def quick(monkeypatch, probe):
+    """The probe is not measured: it takes most of the time of so small a scan."""
+    monkeypatch.setattr(detect, "measure_probe", lambda *a, **k: probe)
+
+
+def table(out):
+    return pyarrow.parquet.read_table(out / "survey.parquet").to_pylist()
+
+
+def test_failures_stay_with_their_scan(folder, quick):
+    out = folder / "out"
+    states = []
+    rows = survey(
+        sorted(folder.glob("*.zarr")),
+        out,
+        report=lambda rows: states.append([r.state for r in rows]),
+    )
+    assert states[0] == ["running", "pending", "pending", "pending"]
+    assert [r.state for r in rows] == ["done", "failed", "done", "failed"]
+    written = table(out)
+    assert [r["state"] for r in written] == [r.state for r in rows]
+    assert "no disk" in written[1]["error"]
+    assert "no Zarr group" in written[3]["error"]
+    found = open_results(out / "a.zarr")
+    assert written[0]["strain_xx"] == float(np.median(found.strain_xx))
+    assert written[0]["rows"] * written[0]["columns"] == 48
+    assert written[2]["columns"] == 5
+    assert written[0]["fitted"] == 1.0
+    assert abs(written[0]["angle"] - 90) < 2
+
+
+def test_a_survey_is_gone_on_with(folder, quick, monkeypatch, scan):
+    paths = [folder / "a.zarr", folder / "d.zarr"]
+    survey(paths, folder / "out")
+    (folder / "d.zarr").rmdir()
+    save_scan(scan[["pattern"]], folder / "d.zarr")
+
+    def found_again(*args):
+        msg = "found again"
+        raise AssertionError(msg)
+
+    before = (folder / "out" / "a.zarr" / "marks" / "complete.json").stat().st_mtime_ns
+    rows = survey(paths, folder / "out")
+    assert [r.state for r in rows] == ["done", "done"]
+    monkeypatch.setattr("fcunet_dask.pipeline.maps.analyze_block", found_again)
+    monkeypatch.setattr("fcunet_dask.peaks.BlockPeaks.__call__", found_again)
+    rows = survey(paths, folder / "out")
+    assert [r.state for r in rows] == ["done", "done"]
+    after = (folder / "out" / "a.zarr" / "marks" / "complete.json").stat().st_mtime_ns
+    assert after >= before
+
+
+def test_a_scan_that_another_process_runs_is_left_to_it(folder, quick):
+    out = folder / "out"
+    survey([folder / "a.zarr"], out)
+    words = {"host": os.uname().nodename, "pid": os.getpid(), "claim": "x"}
+    (out / "a.zarr" / "marks" / "owner.json").write_text(json.dumps(words))
+    (row,) = survey([folder / "a.zarr"], out)
+    assert row.state == "running"
+    assert "being written by process" in row.error
+
+
+def test_equal_names_are_kept_apart(folder, quick, scan):
+    (folder / "other").mkdir()
+    save_scan(scan[["pattern"]], folder / "other" / "a.zarr")
+    rows = survey([folder / "a.zarr", folder / "other" / "a.zarr"], folder / "out")
+    assert rows[0].out != rows[1].out
+    assert all(r.state == "done" for r in rows)
+
+
+def test_no_scans_are_refused(tmp_path):
+    with pytest.raises(ParameterError, match="no scans"):
+        survey([], tmp_path)
+
+
+def test_the_command_ends_with_one_where_a_scan_failed(folder):
+    def typed(pattern):
+        words = [*COMMAND, str(folder / pattern), str(folder / "out")]
+        return subprocess.run(words, capture_output=True, text=True, check=False)
+
+    good = typed("a.zarr")
+    assert good.returncode == 0, good.stderr
+    assert "done" in good.stdout
+    bad = typed("[ad].zarr")
+    assert bad.returncode == 1
+    assert "1 of 2 scans failed" in bad.stderr
+    assert [r["state"] for r in table(folder / "out")] == ["done", "failed"]
