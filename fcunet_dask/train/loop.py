@@ -13,7 +13,12 @@ import numpy as np
 
 from fcunet_dask.errors import ModelError, StoreError
 from fcunet_dask.model.network import build_network, parameters
-from fcunet_dask.model.weights import ModelCard, write_card
+from fcunet_dask.model.weights import (
+    ModelCard,
+    find_weights,
+    load_network,
+    write_card,
+)
 from fcunet_dask.train.batches import batches
 from fcunet_dask.train.losses import disk_loss
 from fcunet_dask.train.recipe import TrainRecipe
@@ -104,6 +109,9 @@ def train(
 def compiled(recipe: TrainRecipe) -> keras.Model:
     """Return an untrained network with its optimiser."""
     model = build_network(recipe.network, **recipe.options)
+    if recipe.start:
+        first = load_network(*find_weights(recipe.start))
+        model.set_weights(first.get_weights())
     falling = recipe.steps - recipe.warm_up
     rate = keras.optimizers.schedules.CosineDecay(
         0.0,

@@ -7,9 +7,9 @@ from keras import ops
 
 FOREGROUND: Final = 10.0
 """Weight of the middle of a disk over that of the background."""
-STRUCTURE: Final = 0.5
+STRUCTURE: Final = 1.0
 """Weight of the structure-factor image over that of the heat map."""
-POSITION: Final = 0.02
+POSITION: Final = 0.05
 """Weight of the positions over that of the heat map."""
 LEAST, LARGEST = -4.0, 1.5
 """Range of the logarithm of a standard deviation, px."""
@@ -19,7 +19,7 @@ LEAST, LARGEST = -4.0, 1.5
 def disk_loss(target: Any, output: Any) -> Any:
     """Squared errors of the images, negative log-likelihood of the positions.
 
-    ⟨a (1 + 10 h)((ĥ − h)² + ½ (ŝ − s)²)⟩ + 0.02 ⟨|δ̂ − δ|²/2σ̂² + 2 log σ̂⟩ near disks,
+    ⟨a (1 + 10 h)((ĥ − h)² + (ŝ − s)²)⟩ + 0.05 ⟨|δ̂ − δ|²/2σ̂² + 2 log σ̂⟩ near disks,
     with a = 0 where nothing is asked.
 
     Parameters

@@ -27,6 +27,8 @@ class TrainRecipe:
         Parameters of the network.
     data : DataRecipe
         How examples are cut.
+    start : str
+        Weights to begin with, as of `find_weights`; none where empty.
     batch : int
         Examples in a step; a multiple of ``data.crops``.
     steps : int
@@ -56,6 +58,7 @@ class TrainRecipe:
     network: str = "fcunet"
     options: Mapping[str, Any] = field(default_factory=dict)
     data: DataRecipe = field(default_factory=DataRecipe)
+    start: str = ""
     batch: int = 32
     steps: int = 8000
     rate: float = 3e-3
