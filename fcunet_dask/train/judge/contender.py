@@ -40,7 +40,11 @@ VARIANTS: Final[dict[str, list[dict[str, Any]]]] = {
         for r in ("none", "fit", "both")
     ],
 }
-"""What is tried on the validation patterns; other detectors are taken as they are."""
+"""What is tried on the validation patterns."""
+NETWORK: Final[list[dict[str, Any]]] = [
+    {"min_probability": 0.05, "max_peaks": MAX_PEAKS}
+]
+"""Networks have nothing to tune but their threshold."""
 CLOSE: Final = 0.005
 """Variants whose F1 is within this of the best are told apart by their positions."""
 
@@ -90,7 +94,7 @@ def tune_contender(
     Parameters
     ----------
     name : str
-        A key of `VARIANTS`, or whatever `load_detector` knows.
+        A key of `VARIANTS`, or a network that `load_detector` knows.
     validation : sequence of Judged
         The patterns.
     progress : callable
@@ -102,7 +106,7 @@ def tune_contender(
     -------
     Contender
     """
-    variants = [Contender(name, options) for options in VARIANTS.get(name, [{}])]
+    variants = [Contender(name, options) for options in VARIANTS.get(name, NETWORK)]
     tried: list[dict[str, Any]] = []
     if len(variants) > 1:
         for i, variant in enumerate(variants):
@@ -120,7 +124,10 @@ def tune_contender(
 
 def tune(found: Sequence[Found], judged: Sequence[Judged]) -> Threshold:
     """Ranking and threshold of the best F1."""
-    best = [(*curve(found, judged, r).best(), r) for r in RANKINGS]
+    known = [
+        r for r in RANKINGS if all(np.isfinite(getattr(f, r)).all() for f in found)
+    ]
+    best = [(*curve(found, judged, r).best(), r) for r in known]
     value, _, ranking = max(best, key=lambda row: row[1])
     return Threshold(ranking, value)
 

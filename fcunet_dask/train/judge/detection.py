@@ -10,9 +10,9 @@ from fcunet_dask.train.judge.match import Found, match
 from fcunet_dask.train.judge.truth import Judged
 from fcunet_dask.types import Array
 
-RANKINGS = ("score", "intensity", "relative")
-"""By what detections may be ranked: likeness or probability, counts, share of the
-brightest."""
+RANKINGS = ("probability", "score", "intensity", "relative")
+"""By what detections may be ranked: that they exist, their likeness to the probe, their
+counts, their share of the brightest's."""
 
 
 @dataclass(frozen=True, slots=True)

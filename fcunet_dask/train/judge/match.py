@@ -25,27 +25,21 @@ class Found:
     covariance : array
         float64 (m, 3): yy, yx, xx, px².
     intensity, score : array
-        float64 (m,); the score is the probability of detectors that know one.
-    structure_factor : array or None
-        float64 (m,), of detectors that give one.
+        float64 (m,).
+    structure_factor, probability : array
+        float64 (m,), NaN from detectors that do not know them.
     """
 
     position: Array
     covariance: Array
     intensity: Array
     score: Array
-    structure_factor: Array | None = None
+    structure_factor: Array
+    probability: Array
 
     def take(self, keep: Array) -> "Found":
         """Return some of the disks."""
-        factor = self.structure_factor
-        return Found(
-            self.position[keep],
-            self.covariance[keep],
-            self.intensity[keep],
-            self.score[keep],
-            None if factor is None else factor[keep],
-        )
+        return Found(*(getattr(self, name)[keep] for name in self.__dataclass_fields__))
 
     @property
     def relative(self) -> Array:
@@ -76,17 +70,9 @@ class Matches:
 def find(detector: DiskDetector, counts: Array) -> Found:
     """Disks of one pattern (rows, columns)."""
     peaks = detector(counts[None])
-    position = np.asarray(peaks.position[0], float)
-    keep = np.isfinite(position).all(axis=1)
-    known = np.isfinite(peaks.probability[0][keep]).any()
-    factor = peaks.structure_factor[0][keep].astype(float)
-    return Found(
-        position[keep],
-        np.asarray(peaks.covariance[0], float)[keep],
-        np.asarray(peaks.intensity[0], float)[keep],
-        np.asarray(peaks.probability[0] if known else peaks.score[0], float)[keep],
-        factor if np.isfinite(factor).any() else None,
-    )
+    keep = np.isfinite(peaks.position[0]).all(axis=1)
+    names = Found.__dataclass_fields__
+    return Found(*(np.asarray(getattr(peaks, n)[0], float)[keep] for n in names))
 
 
 def match(found: Array, judged: Judged) -> Matches:

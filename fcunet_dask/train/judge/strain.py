@@ -94,12 +94,11 @@ def _no_disks(*_: object) -> tuple[Array, Array]:
 def _counting(bragg: xr.Dataset, threshold: Threshold) -> xr.Dataset:
     """Drop the disks that do not count."""
     intensity = bragg["bragg_intensity"]
-    values = {
-        "score": bragg["bragg_score"],
-        "intensity": intensity,
-        "relative": intensity / intensity.max("peak"),
-    }
-    keep = values[threshold.ranking] >= threshold.value
+    if threshold.ranking == "relative":
+        values = intensity / intensity.max("peak")
+    else:
+        values = bragg[f"bragg_{threshold.ranking}"]
+    keep = values >= threshold.value
     names = [n for n in bragg.data_vars if "peak" in bragg[n].dims]
     return bragg.assign({n: bragg[n].where(keep) for n in names})
 
@@ -138,6 +137,7 @@ def _component(
     if ok.sum() < 3:
         return {"fitted": float(ok.mean())}
     error = found - true
+    still = found[ok & substrate]
     varies = np.ptp(true[ok]) > _LEAST_RANGE
     return {
         "rmse": float(np.sqrt(np.mean(error[ok] ** 2))),
@@ -145,7 +145,7 @@ def _component(
         "gain": float(np.polyfit(true[ok], found[ok], 1)[0])
         if varies
         else float("nan"),
-        "noise": float(found[ok & substrate].std()),
+        "noise": float(still.std()) if len(still) > 2 else float("nan"),
         "within_1_sigma": float((np.abs(error) < deviation)[ok].mean()),
         "within_2_sigma": float((np.abs(error) < 2 * deviation)[ok].mean()),
         "fitted": float(ok.mean()),

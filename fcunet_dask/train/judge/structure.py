@@ -48,7 +48,7 @@ def correlations(found: Found, judged: Judged) -> dict[str, float]:
 
 
 def _amplitude(found: Found) -> Array:
-    if found.structure_factor is not None:
+    if np.isfinite(found.structure_factor).all():
         return found.structure_factor
     return np.sqrt(np.maximum(found.intensity, 0))
 
