@@ -1,10 +1,8 @@
 """A scheduler and workers on three hosts, by the commands of docs/scaling.md."""
 
-import pytest
 import xarray as xr
 from fcunet_dask.pipeline.results import open_results
 
-pytestmark = pytest.mark.slow
 SHELL = ("bash", "-euc")
 
 

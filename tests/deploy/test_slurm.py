@@ -16,13 +16,10 @@ from fcunet_dask.pipeline.results import open_results
 
 SHELL = ("bash", "-euc")
 NODES = ("nid001", "nid002")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not all(map(shutil.which, ("slurmctld", "slurmd", "munged"))),
-        reason="SLURM is not installed: apt-get install slurm-wlm munge",
-    ),
-]
+pytestmark = pytest.mark.skipif(
+    not all(map(shutil.which, ("slurmctld", "slurmd", "munged"))),
+    reason="SLURM is not installed: apt-get install slurm-wlm munge",
+)
 
 
 @pytest.fixture
@@ -97,6 +94,7 @@ def test_the_cpu_job_maps_the_strain(slurm, measured, told):
     assert not list(slurm.folder.glob("fcunet-*.*/")), "certificates were left behind"
 
 
+@pytest.mark.slow
 def test_the_gpu_job_maps_the_strain(slurm, measured, told):
     command = told["sbatch-gpu"].replace("sbatch ", "sbatch --parsable ", 1)
     worker = "export WORKER='dask worker --nworkers 1' CONTAINER='env INSIDE=1'\n"
@@ -118,6 +116,7 @@ def test_dask_jobqueue_maps_the_strain(slurm, measured, told):
     assert not list(slurm.folder.glob("fcunet-tls-*")), "certificates were left behind"
 
 
+@pytest.mark.slow
 def test_dask_jobqueue_asks_for_the_nodes_of_perlmutter(slurm, measured, told):
     cpu = 'worker_command="distributed.cli.dask_worker"'
     python(slurm, told["jobqueue-gpu"].replace("jobs=2", f"jobs=2, {cpu}"))
