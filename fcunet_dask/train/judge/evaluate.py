@@ -133,7 +133,8 @@ def judge(name: str, bench: Bench, out: str | Path, progress: Progress) -> Path:
     Parameters
     ----------
     name : str
-        ``correlation``, or a detector that `fcunet_dask.load_detector` knows.
+        ``correlation``, or a detector that `fcunet_dask.load_detector` knows: a preset
+        or a `.keras` file.
     bench : Bench
         From `make_bench`.
     out : path-like
@@ -154,7 +155,7 @@ def judge(name: str, bench: Bench, out: str | Path, progress: Progress) -> Path:
     found = [contender.threshold(c) for c in candidates]
     errors = position_errors(found, bench.judged)
     result = {
-        "name": name,
+        "name": Path(name).stem,
         "options": contender.options,
         "threshold": asdict(contender.threshold),
         "tried": contender.tried,
@@ -171,7 +172,7 @@ def judge(name: str, bench: Bench, out: str | Path, progress: Progress) -> Path:
     np.savez_compressed(
         folder / f"{name}.npz", **{n: getattr(errors, n) for n in _NAMES}
     )
-    path = folder / f"{name}.json"
+    path = folder / f"{stem}.json"
     path.write_text(json.dumps(_plain(result), indent=1, ensure_ascii=False) + "\n")
     return path
 

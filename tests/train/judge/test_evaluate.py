@@ -1,0 +1,79 @@
+"""The whole chain on patterns made by hand: figures, tables, plots."""
+
+import json
+
+import pytest
+from fcunet_dask.errors import ParameterError
+from fcunet_dask.plot.judge import judge_plots
+from fcunet_dask.train.judge import evaluate, report
+from fcunet_dask.train.judge.completion import remove_disks
+from fcunet_dask.train.judge.evaluate import Bench, judge, make_bench, read_results
+
+
+def silent(*_):
+    """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def results(scenes, judged, tmp_path_factory):
+    out = tmp_path_factory.mktemp("judged")
+    removed = [
+        (without.judged(), places)
+        for without, places in (
+            remove_disks(s, j) for s, j in zip(scenes, judged, strict=True)
+        )
+    ]
+    bench = Bench(judged, judged, scenes, removed, {})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate, "cpu_milliseconds", lambda make, size: 1.5)
+        for name in ("correlation", "template"):
+            judge(name, bench, out, silent)
+    return out, read_results(out)
+
+
+def test_flat_disks_are_found_by_both(results):
+    _, figures = results
+    assert set(figures) == {"correlation", "template"}
+    for result, errors in figures.values():
+        assert result["detection"]["all"]["f1"] > 0.85
+        assert result["position"]["all"]["rmse_px"] < 0.5
+        assert result["completion"]["removed"][0] <= 1
+        assert len(errors.error) == result["position"]["all"]["disks"]
+    # the fit is made for such disks
+    assert figures["template"][1].rmse < figures["correlation"][1].rmse
+
+
+def test_figures_are_plain_json(results):
+    out, _ = results
+    text = (out / "template.json").read_text()
+    assert "NaN" not in text
+    assert json.loads(text)["threshold"]["ranking"] in (
+        "probability",
+        "score",
+        "intensity",
+        "relative",
+    )
+
+
+def test_every_table_is_whole(results):
+    _, figures = results
+    text = report.report(figures)
+    titles = [line for line in text.splitlines() if line.startswith("### ")]
+    assert len(titles) == len(set(titles)) >= 15
+    for block in text.split("### ")[1:]:
+        lines = [line for line in block.splitlines() if line.startswith("|")]
+        assert len(lines) >= 3, block
+        assert len({line.count("|") for line in lines}) == 1, block
+
+
+def test_plots(results):
+    _, figures = results
+    plots = judge_plots({n: r for n, (r, _) in figures.items()})
+    assert set(plots) == {"precision_recall", "dose"}
+    labels = [t.get_text() for t in plots["dose"].axes[0].get_legend().get_texts()]
+    assert labels == ["correlation", "template"]
+
+
+def test_an_unknown_set_is_refused(tmp_path):
+    with pytest.raises(ParameterError, match="'test' or 'validation'"):
+        make_bench(tmp_path, None, silent, which="train")
