@@ -4,12 +4,15 @@ import json
 import pickle
 import uuid
 
+import dask
 import numpy as np
 import pytest
 import xarray as xr
+from fcunet_dask import open_scan, run, save_scan
 from fcunet_dask._commit import ArraySpec, BlockStore, owner
 from fcunet_dask._places import ObjectPlace, place
-from fcunet_dask.errors import StoreError
+from fcunet_dask.errors import ReaderError, StoreError
+from fcunet_dask.pipeline import detect
 
 SHAPE = (5, 7, 3)
 SPECS = {
@@ -124,3 +127,45 @@ def test_damage_is_found(url):
         place(url).write("peak/c/0/1/0", bytes(data))
         assert [b for b in store.blocks() if not store.verify(b)] == [(0, 1)]
         assert not store.complete
+
+
+# --- scans and results ---------------------------------------------------------------
+@pytest.fixture
+def quick(monkeypatch, probe):
+    """The probe is not measured: it takes most of the time of so small a scan."""
+    monkeypatch.setattr(detect, "measure_probe", lambda *a, **k: probe)
+
+
+def test_a_scan_in_a_bucket_is_mapped_into_a_bucket(scan, url, tmp_path, quick):
+    save_scan(scan[["pattern"]], url, shard=(4, 4))
+    local = tmp_path / "scan.zarr"
+    save_scan(scan[["pattern"]], local, shard=(4, 4))
+    stored = open_scan(url, blocks=(4, 4))
+    assert stored.attrs["source"]["path"] == url
+    np.testing.assert_array_equal(stored.pattern.values, scan.pattern.values)
+    out = f"{url}-strain"
+    with dask.config.set(scheduler="threads", num_workers=2):
+        found = run(stored, out).load()
+        whole = run(open_scan(local, blocks=(4, 4)), tmp_path / "out").load()
+    for name in ("bragg_q", "strain_xx", "rotation_std"):
+        np.testing.assert_array_equal(found[name], whole[name])
+    again = run(open_scan(local, blocks=(4, 4)), out)  # the same scan, wherever it lies
+    np.testing.assert_array_equal(again["strain_yy"], whole["strain_yy"])
+
+
+def test_a_damaged_scan_in_a_bucket_is_named(scan, url, quick):
+    save_scan(scan[["pattern"]], url, shard=(4, 4))
+    stored = open_scan(url, blocks=(4, 4))
+    place(url).delete("pattern/c/0/1/0/0")
+    with pytest.raises(ReaderError, match="c/0/1/0/0 is missing"):
+        stored.pattern[:, 4:].values  # noqa: B018
+    data = bytearray(place(url).read("pattern/c/0/0/0/0"))
+    data[100] ^= 1
+    place(url).write("pattern/c/0/0/0/0", bytes(data))
+    with pytest.raises(ReaderError, match="damaged"):
+        stored.pattern[:4, :4].values  # noqa: B018
+
+
+def test_nothing_at_a_url_is_said_so(url):
+    with pytest.raises(ReaderError, match="no Zarr group"):
+        open_scan(url)

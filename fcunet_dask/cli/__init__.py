@@ -11,6 +11,7 @@ from fcunet_dask.cli.plan import plan
 from fcunet_dask.cli.screen import errors
 from fcunet_dask.cli.simulate import simulate
 from fcunet_dask.cli.strain import strain
+from fcunet_dask.cli.survey import survey
 from fcunet_dask.cli.train import train
 from fcunet_dask.cli.view import view
 from fcunet_dask.errors import FcunetError
@@ -21,7 +22,18 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (plan, strain, view, convert, info, simulate, train, evaluate, demo):
+for command in (
+    plan,
+    strain,
+    survey,
+    view,
+    convert,
+    info,
+    simulate,
+    train,
+    evaluate,
+    demo,
+):
     app.command()(command)
 
 

@@ -1,5 +1,6 @@
 """The commands as a person types them: in a process of their own, on real files."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -90,6 +91,34 @@ def test_convert_and_info(file, truth, tmp_path):
     said = typed("info", tmp_path / "native.zarr")
     assert "scan_y 6 × scan_x 12 × q_y 128 × q_x 128, uint16" in " ".join(said.split())
     assert "StoreError" in typed("convert", file, file.parent, code=1)
+
+
+def test_plan_says_what_will_be_and_refuses_what_cannot(file, tmp_path):
+    said = typed("plan", file, tmp_path / "out", "--q-step", 0.02)
+    for word in ("6 × 12 patterns", "tasks in 1 bands", "memory", "ms to search"):
+        assert word in " ".join(said.split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_resume_and_overwrite_are_told_apart(file, results, tmp_path):
+    out = tmp_path / "copy.zarr"
+    shutil.copytree(results, out)
+    words = ("--q-step", 0.02, "--reference", ":,0:3")
+    said = typed("strain", file, out, *words, "--no-resume", code=1)
+    assert "overwrite" in said
+    typed("strain", file, out, *words, "--no-resume", "--overwrite")
+
+
+def test_frames_in_one_row_are_wrapped_by_every_command(truth, results, tmp_path):
+    flat = tmp_path / "flat.npy"
+    np.save(flat, truth.pattern.values.reshape(-1, *truth.pattern.shape[2:]))
+    shape = ("--scan-shape", "6,12")
+    assert "scan_y 6 × scan_x 12" in " ".join(typed("info", flat, *shape).split())
+    typed("convert", flat, tmp_path / "a.zarr", *shape)
+    assert "scan_y 6 × scan_x 12" in typed("info", tmp_path / "a.zarr")
+    picture = tmp_path / "p.png"
+    typed("view", flat, results, *shape, "--at", 5, 11, "--out", picture)
+    assert picture.exists()
 
 
 def test_a_missing_file_is_named(tmp_path):
