@@ -70,7 +70,7 @@ def kubernetes_cluster(
         _call([*kubectl, *wait])
     forward, port = _forward([*kubectl, "port-forward", f"service/{name}-scheduler"])
     client = existing_cluster(f"tls://127.0.0.1:{port}", certificates=certificates)
-    weakref.finalize(client, forward.terminate)
+    weakref.finalize(client, _stop, forward)
     return client
 
 
@@ -89,7 +89,12 @@ def _forward(command: list[str]) -> tuple[subprocess.Popen[str], int]:
     line = process.stdout.readline() if process.stdout else ""
     found = re.search(r"127\.0\.0\.1:(\d+)", line)
     if found is None:
-        process.terminate()
-        msg = f"{' '.join(command)}: {process.communicate()[1].strip()}"
+        msg = f"{' '.join(command)}: {_stop(process)}"
         raise ParameterError(msg)
     return process, int(found.group(1))
+
+
+def _stop(process: subprocess.Popen[str]) -> str:
+    """End a process; return what it complained of."""
+    process.terminate()
+    return process.communicate()[1].strip()
