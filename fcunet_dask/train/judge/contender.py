@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from fcunet_dask.model import DiskDetector, load_detector
+from fcunet_dask.model.weights import find_weights, load_network
 from fcunet_dask.train.judge.detection import RANKINGS, Threshold, curve, tally, total
 from fcunet_dask.train.judge.match import Found, find
 from fcunet_dask.train.judge.positions import position_errors
@@ -25,19 +26,18 @@ _LINEAR: Final = [
     for m, k in product(("cross", "hybrid", "phase"), ("flat", "trench", "edge"))
 ]
 
-PRESETS: Final = {"correlation": "template"}
+PRESETS: Final = {"correlation": "template", "correlation_edge": "template"}
 """Names that stand for tuned variants of another preset."""
 VARIANTS: Final[dict[str, list[dict[str, Any]]]] = {
     "correlation": [
         {**way, "subpixel": "parabola", **_LOOSE}
         for way in [*_LINEAR, {"method": "normalized"}]
     ],
+    "correlation_edge": [
+        {"method": "cross", "kernel": "edge", "subpixel": "parabola", **_LOOSE}
+    ],
     "template": [
         {"subpixel": "fit", "structure": s, **_LOOSE} for s in (0.3, 0.6, 1.0)
-    ],
-    "fcunet": [
-        {"refine": r, "min_probability": 0.02, "max_peaks": MAX_PEAKS}
-        for r in ("none", "fit", "both")
     ],
 }
 """What is tried on the validation patterns."""
@@ -73,6 +73,13 @@ class Contender:
     def detector(self, probe: Any) -> DiskDetector:
         """Make the detector of a probe."""
         return load_detector(PRESETS.get(self.name, self.name), probe, **self.options)
+
+    @property
+    def parameters(self) -> int:
+        """Trained parameters; 0 of what is not a network."""
+        if self.name in VARIANTS:
+            return 0
+        return int(load_network(*find_weights(self.name)).count_params())
 
     def candidates(self, judged: Judged) -> Found:
         """Find the disks of a pattern, all of them."""

@@ -169,10 +169,9 @@ def judge(name: str, bench: Bench, out: str | Path, progress: Progress) -> Path:
     }
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(
-        folder / f"{name}.npz", **{n: getattr(errors, n) for n in _NAMES}
-    )
-    path = folder / f"{stem}.json"
+    path = folder / f"{result['name']}.json"
+    arrays = {n: getattr(errors, n) for n in _NAMES}
+    np.savez_compressed(path.with_suffix(".npz"), **arrays)
     path.write_text(json.dumps(_plain(result), indent=1, ensure_ascii=False) + "\n")
     return path
 
@@ -257,7 +256,7 @@ def _dose(contender: Contender, bench: Bench, progress: Progress) -> dict[str, A
 def _cost(contender: Contender) -> dict[str, Any]:
     one = contender.detector
     times = {str(size): cpu_milliseconds(one, size) for size in SIZES}
-    return {"cpu_ms": times}
+    return {"cpu_ms": times, "parameters": contender.parameters}
 
 
 def _strain(contender: Contender, bench: Bench, progress: Progress) -> dict[str, Any]:

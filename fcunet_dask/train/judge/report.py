@@ -1,8 +1,10 @@
 """The figures of all judged detectors as Markdown tables."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from fcunet_dask.train.judge.dose import dose_at
 from fcunet_dask.train.judge.positions import Errors
 
 Results = Mapping[str, tuple[dict[str, Any], Errors]]
@@ -186,24 +188,37 @@ def _share(counts: Sequence[int]) -> str:
 
 def _dose(figures: Mapping[str, dict[str, Any]]) -> str:
     first = next(iter(figures.values()))["dose"]["dose"]
+    yardstick = figures.get(YARDSTICK)
     rows = []
     for name, f in figures.items():
         for key, words in (("f1", "at that dose"), ("f1_of_brightest", "at 10⁶")):
             at = f["dose"]["falls_to_0.8_at"][key]
-            fall = (
-                "not reached" if at is None else "below 10³" if at == 0 else f"{at:.1e}"
-            )
-            rows.append([name, words, *(number(v, 2) for v in f["dose"][key]), fall])
-    header = ["detector", "visible", *(f"{d:.0e}" for d in first), "F1 = 0.8 at"]
+            fall = _electrons(float("nan") if at is None else at)
+            level = None if yardstick is None else yardstick["dose"][key][-1]
+            like = None if level is None else dose_at(first, f["dose"][key], level)
+            cells = [number(v, 2) for v in f["dose"][key]]
+            rows.append([name, words, *cells, fall, _electrons(like)])
+    header = ["detector", "visible", *(f"{d:.0e}" for d in first), "F1 = 0.8 at",
+              f"F1 of {YARDSTICK} at 10⁶ reached at"]  # fmt: skip
     return table(header, rows)
+
+
+def _electrons(dose: float | None) -> str:
+    """Return a dose of `dose_at`."""
+    if dose is None:
+        return _DASH
+    if math.isnan(dose):
+        return "not reached"
+    return f"{dose:.1e}" if dose else "below 10³"
 
 
 def _cost(figures: Mapping[str, dict[str, Any]]) -> str:
     rows = [
-        [n, *(number(v, 1) for v in f["cost"]["cpu_ms"].values())]
+        [n, *(number(v, 1) for v in f["cost"]["cpu_ms"].values()),
+         f"{f['cost']['parameters']:,}"]
         for n, f in figures.items()
-    ]
-    return table(["detector", "128², CPU ms", "256², CPU ms"], rows)
+    ]  # fmt: skip
+    return table(["detector", "128², CPU ms", "256², CPU ms", "parameters"], rows)
 
 
 def _scan_names(figures: Mapping[str, dict[str, Any]]) -> list[str]:
