@@ -2,10 +2,14 @@
 
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Final
 
 import numpy as np
 
 from fcunet_dask.types import Array
+
+_COMMON: Final = 0.75
+"""Pixels on either side of the border of two windows that both answer for."""
 
 
 def in_tiles(
@@ -16,6 +20,8 @@ def in_tiles(
     tile: int,
 ) -> Array:
     """Find peaks in overlapping windows, each peak in the window it is deepest in.
+
+    Within a pixel of where two windows meet, both report it.
 
     Parameters
     ----------
@@ -58,9 +64,14 @@ def _starts(size: int, tile: int) -> list[int]:
 
 
 def _cores(starts: list[int], tile: int) -> list[tuple[float, float]]:
-    """Part of the image that each window answers for: they meet in mid-overlap."""
-    middles = [0.5 * (a + tile + b) for a, b in pairwise(starts)]
-    return list(zip([-np.inf, *middles], [*middles, np.inf], strict=True))
+    """Part of the image that each window answers for: they meet in mid-overlap.
+
+    And a little beyond: windows that disagree on a position must not both leave it to
+    the other. What both report, the least distance of peaks takes out.
+    """
+    middles = np.array([0.5 * (a + tile + b) for a, b in pairwise(starts)])
+    first, last = middles - _COMMON, middles + _COMMON
+    return list(zip([-np.inf, *first], [*last, np.inf], strict=True))
 
 
 def _middle(probe: Array, tile: int) -> Array:

@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from fcunet_dask.calibration import electron_wavelength
+from fcunet_dask.errors import ParameterError
 from fcunet_dask.kernels.correlation import bin_patterns
 from fcunet_dask.kernels.spikes import cap_spikes
 from fcunet_dask.model.scale import binning
@@ -70,6 +71,11 @@ class DataRecipe:
         Share of patterns binned by one more or one less than at inference.
     artefacts : ArtefactRecipe
         What happens to the clean patterns.
+
+    Raises
+    ------
+    ParameterError
+        If a number is out of its range.
     """
 
     size: int = 64
@@ -78,6 +84,16 @@ class DataRecipe:
     artefacts: ArtefactRecipe = field(
         default_factory=lambda: ArtefactRecipe(dose=(5e2, 2e6), scintillator=0.35)
     )
+
+    def __post_init__(self) -> None:
+        for name in ("size", "crops"):
+            value = getattr(self, name)
+            if not (isinstance(value, int) and value > 0):
+                msg = f"recipe: data.{name} must be a positive number, got {value!r}"
+                raise ParameterError(msg)
+        if not 0 <= self.jitter <= 1:
+            msg = f"recipe: data.jitter must lie in 0 … 1, got {self.jitter!r}"
+            raise ParameterError(msg)
 
 
 def make_batch(path: str, recipe: DataRecipe, batch: int, seed: int, step: int) -> Any:

@@ -71,9 +71,13 @@ class TrainRecipe:
 
     def __post_init__(self) -> None:
         for name in ("batch", "steps", "rate", "clip"):
-            if not getattr(self, name) > 0:
-                msg = f"recipe: {name} must be positive, got {getattr(self, name)!r}"
+            value = getattr(self, name)
+            if not (isinstance(value, int | float) and value > 0):
+                msg = f"recipe: {name} must be a positive number, got {value!r}"
                 raise ParameterError(msg)
+        if self.warm_up < 0:
+            msg = f"recipe: warm_up must not be negative, got {self.warm_up!r}"
+            raise ParameterError(msg)
         if self.batch % self.data.crops:
             msg = (
                 f"recipe: batch {self.batch} must be a multiple of data.crops "

@@ -1,0 +1,63 @@
+"""Recipes of a training: what they refuse, and that they travel as JSON."""
+
+import json
+
+import pytest
+from fcunet_dask.errors import FcunetError, ParameterError
+from fcunet_dask.model.weights import SHIPPED as WEIGHTS
+from fcunet_dask.train.recipe import SHIPPED, TrainRecipe, load_recipe
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_recipes_load_and_survive_json(name):
+    recipe = load_recipe(name)
+    assert recipe.steps > recipe.warm_up
+    there = json.loads(json.dumps(recipe.to_dict()))
+    again = TrainRecipe.from_dict(there)
+    assert json.loads(json.dumps(again.to_dict())) == there
+    assert again.data == recipe.data
+    if name in WEIGHTS:
+        assert recipe.network == name
+
+
+def test_a_file_is_read(tmp_path):
+    path = tmp_path / "own.toml"
+    path.write_text(
+        "steps = 7\n[data]\nsize = 32\n[data.artefacts]\ndose = [10.0, 20.0]\n"
+    )
+    recipe = load_recipe(path)
+    assert (recipe.steps, recipe.data.size) == (7, 32)
+    assert recipe.data.artefacts.dose == (10.0, 20.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("stepz = 7", "stepz"),
+        ("[data]\nsise = 7", r"data\.sise"),
+        ("[data.artefacts]\ndoze = [1, 2]", r"data\.artefacts\.doze"),
+        ("batch = 0", "batch"),
+        ("steps = -3", "steps"),
+        ("rate = 0.0", "rate"),
+        ("clip = 0", "clip"),
+        ("average = 1.0", "average"),
+        ("batch = 30", "crops"),
+        ("[data]\ncrops = 0", "crops"),
+        ("[data]\nsize = 0", "size"),
+        ("[data]\njitter = 1.5", "jitter"),
+        ("[data.artefacts]\ndose = [20.0, 10.0]", "dose"),
+        ("warm_up = -1", "warm_up"),
+        ('batch = "many"', "batch"),
+        ("steps = ", "no TOML"),
+    ],
+)
+def test_mistakes_are_refused_by_name(text, named, tmp_path):
+    path = tmp_path / "wrong.toml"
+    path.write_text(text)
+    with pytest.raises(FcunetError, match=named):
+        load_recipe(path)
+
+
+def test_an_unknown_recipe_is_refused_with_those_there_are():
+    with pytest.raises(ParameterError, match=r"'magic'.*quick"):
+        load_recipe("magic")
