@@ -2,6 +2,7 @@
 
 from fcunet_dask.pipeline.analyze import analyze
 from fcunet_dask.pipeline.detect import choose_detector, estimate_probe, sample_disks
+from fcunet_dask.pipeline.live import strain_so_far, watch
 from fcunet_dask.pipeline.plan import Plan, plan
 from fcunet_dask.pipeline.results import open_results
 from fcunet_dask.pipeline.run import run
@@ -19,5 +20,7 @@ __all__ = [
     "plan",
     "run",
     "sample_disks",
+    "strain_so_far",
     "survey",
+    "watch",
 ]

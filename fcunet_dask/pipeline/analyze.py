@@ -154,7 +154,7 @@ def analyze_block(
 def _origin(bragg: xr.Dataset, settings: Settings) -> dict[str, Any]:
     """Surface of the unscattered beam, as coefficients."""
     rows, columns = bragg[BRAGG_Q.name].shape[:2]
-    step = _stride((rows, columns), SAMPLE)
+    step = even_steps((rows, columns), SAMPLE)
     sample = bragg.isel(
         scan_y=slice(None, None, step[0]), scan_x=slice(None, None, step[1])
     )
@@ -171,7 +171,7 @@ def _origin(bragg: xr.Dataset, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _stride(shape: tuple[int, int], most: int) -> tuple[int, int]:
+def even_steps(shape: tuple[int, int], most: int) -> tuple[int, int]:
     """Return steps that leave at most `most` positions, evenly."""
     y, x = 1, 1
     while -(-shape[0] // y) * -(-shape[1] // x) > most:
@@ -233,9 +233,9 @@ def _reference(
     shape = rows, columns
     inside = region or (slice(None), slice(None))
     picks, chosen = [], []
-    whole = _stride(shape, SAMPLE)
+    whole = even_steps(shape, SAMPLE)
     parts = [range(n)[s] for n, s in zip(shape, inside, strict=True)]
-    within = _stride((len(parts[0]), len(parts[1])), SAMPLE)
+    within = even_steps((len(parts[0]), len(parts[1])), SAMPLE)
     for n, part, all_step, part_step in zip(shape, parts, whole, within, strict=True):
         pick = np.union1d(np.arange(0, n, all_step), np.array(part[::part_step], int))
         picks.append(pick)

@@ -1,0 +1,98 @@
+"""A run looked at while it goes on: the strain map so far."""
+
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import xarray as xr
+
+from fcunet_dask._commit import BlockStore
+from fcunet_dask._places import located
+from fcunet_dask.errors import AnalysisError, StoreError
+from fcunet_dask.pipeline.analyze import analyze, even_steps
+from fcunet_dask.pipeline.detect import kept_probe
+from fcunet_dask.pipeline.results import open_results
+from fcunet_dask.pipeline.settings import Settings
+from fcunet_dask.schema import BRAGG_Q, SCAN
+
+POSITIONS: Final = 2**14
+"""Most positions of a map that is not the last."""
+
+
+def strain_so_far(out: str | Path, settings: Settings | None = None) -> xr.Dataset:
+    """Lattice and strain of the blocks that are finished, in memory.
+
+    Provisional: origin, basis and reference are those of the finished blocks, and large
+    scans are thinned to 16,384 positions. Of a finished run, its results.
+
+    Parameters
+    ----------
+    out : str or Path
+        Where `run` writes.
+    settings : Settings, optional
+        As `run` was given them.
+
+    Returns
+    -------
+    xarray.Dataset
+        All variables of lattice and strain, NaN where nothing is finished, and
+        ``finished`` (scan_y, scan_x), bool.
+
+    Raises
+    ------
+    AnalysisError
+        If there are too few disks yet.
+    StoreError
+        If there is no run at `out`.
+    """
+    results = open_results(out, partial=True)
+    shape = results[BRAGG_Q.name].shape[:2]
+    if "finished" not in results:
+        results["finished"] = (SCAN, np.ones(shape, bool))
+        return results
+    step = even_steps((shape[0], shape[1]), POSITIONS)
+    thin = dict(zip(SCAN, (slice(None, None, n) for n in step), strict=True))
+    bragg = results.isel(thin).load()
+    probe = kept_probe(located(out), resume=True, overwrite=False)
+    if probe is None or not bragg["finished"].any():
+        msg = f"{out}: no block is finished yet"
+        raise AnalysisError(msg)
+    found, _ = analyze(bragg.drop_vars("finished"), probe, settings or Settings())
+    return found.assign(finished=bragg["finished"])
+
+
+def watch(
+    out: str | Path, *, every: float = 10.0, settings: Settings | None = None
+) -> Iterator[xr.Dataset]:
+    """Yield the strain map so far, again and again until the run has ended.
+
+    From another process than the run's (a second notebook): a run holds its own.
+
+    Parameters
+    ----------
+    out : str or Path
+        Where `run` writes, or is about to.
+    every : float
+        Seconds between two maps.
+    settings : Settings, optional
+        As `run` was given them.
+
+    Yields
+    ------
+    xarray.Dataset
+        As of `strain_so_far`; the last are the results. Nothing, as long as there is
+        nothing to see.
+    """
+    while True:
+        maps, ended = None, False
+        with suppress(AnalysisError, StoreError):
+            ended = BlockStore(out).complete
+            maps = strain_so_far(out, settings)
+        if maps is not None:
+            yield maps
+        if ended:
+            return
+        time.sleep(every)
