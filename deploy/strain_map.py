@@ -20,7 +20,8 @@ def main(scan: str, out: str, workers: str = "1") -> None:
     print("workers", *sorted(client.nthreads()), flush=True)
     strain = fcu.run(scan, out)
     for name in ("strain_xx", "strain_yy", "strain_xy", "rotation"):
-        print(f"{name} median {np.nanmedian(strain[name]):+.6f}", flush=True)
+        low, high = np.nanpercentile(strain[name], [2, 98])
+        print(f"{name} {low:+.5f} … {high:+.5f}")
     client.close()
 
 
