@@ -67,7 +67,8 @@ class Refinement:
     ) -> Candidates:
         """Mean of each position and its fit, weighted by their inverse covariances.
 
-        Where the fit failed, or is more than 4 σ off, the position stays as it is.
+        Where the fit failed, or is more than 4 σ off, the position stays as it is; what
+        a failed fit says, which may be no number, is not looked at.
 
         Parameters
         ----------
@@ -89,7 +90,9 @@ class Refinement:
         misfit = (systematic * self.radius) ** 2 * structured
         fit = _matrices(fits.covariance) + misfit[:, None, None] * xp.eye(2)
         prior = _matrices(found.covariance)
-        step = (fits.position - found.position)[:, :, None]
+        fit = xp.where(good[:, None, None], fit, prior)
+        step = fits.position - found.position
+        step = xp.where(good[:, None], step, 0.0)[:, :, None]
         total = xp.linalg.inv(prior + fit)
         distance = (step.transpose(0, 2, 1) @ total @ step)[:, 0, 0]
         good = good & (distance < _AGREEING)
@@ -100,7 +103,7 @@ class Refinement:
         return replace(
             found,
             position=position,
-            brightness=xp.maximum(fits.intensity, 0),
+            brightness=xp.maximum(xp.nan_to_num(fits.intensity, posinf=0.0), 0),
             covariance=covariance.reshape(-1, 4)[:, [0, 1, 3]],
         )
 
