@@ -38,6 +38,7 @@ def open_ports(hosts, name):
 def speaks_plain_http(hosts, name, port):
     """Ask from another host, as a browser would."""
     other = next(n for n in hosts.addresses if n != name)
-    ask = f"exec 3<>/dev/tcp/{name}/{port}; printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3; "
-    answer = hosts.run(other, *SHELL, ask + "timeout 5 head -c 5 <&3 || true")
+    write = "printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3 || true"
+    ask = f"exec 3<>/dev/tcp/{name}/{port}; {write}; timeout 5 head -c 5 <&3 || true"
+    answer = hosts.run(other, *SHELL, ask)
     return answer == "HTTP/"
