@@ -79,14 +79,17 @@ class FCUNet:
     min_spacing: float | None = None
     edge_boundary: float | None = None
     max_peaks: int = 128
+    card: ModelCard = field(init=False, repr=False)
     token: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         _check(self)
         _, card = find_weights(self.weights)
-        skipped = ("token", "weights")
+        object.__setattr__(self, "card", card)
+        skipped = ("token", "card", "weights")
         parts = [getattr(self, f.name) for f in fields(self) if f.name not in skipped]
-        object.__setattr__(self, "token", digest([*parts, card.sha256]))
+        parts += [getattr(card, f.name) for f in fields(card) if f.name != "training"]
+        object.__setattr__(self, "token", digest(parts))
 
     def __dask_tokenize__(self) -> str:
         return self.token
@@ -153,7 +156,7 @@ class FCUNet:
         prepared = _prepare(self, shape)
         patterns, _ = clean(patterns)
         binned = prepared.binned(patterns, self)
-        images = _loaded_images(self.weights)(binned, prepared.probe, prepared.mask)
+        images = _loaded_images(self)(binned, prepared.probe, prepared.mask)
         rows, columns = (s // prepared.factor for s in shape)
         return enlarged(images[:, :rows, :columns], prepared.factor, shape)
 
@@ -249,14 +252,14 @@ def _make_prepared(detector: FCUNet, shape: tuple[int, int]) -> _Prepared:
         image=detector.image,
         center=detector.center,
     )
-    peaks, card = _loaded(detector.weights, 2 * detector.max_peaks)
+    card = detector.card
     factor = binning(detector.radius)
     binned = bin_patterns(mask[None].astype(np.float32), factor)[0] == factor**2
     sides = tuple(-(-s // card.multiple) * card.multiple for s in binned.shape)
     padded = np.zeros(sides, np.float32)
     padded[: binned.shape[0], : binned.shape[1]] = binned
     return _Prepared(
-        peaks,
+        _loaded(detector),
         card,
         factor,
         binned_aperture(detector, (sides[0], sides[1]), factor),
@@ -265,15 +268,18 @@ def _make_prepared(detector: FCUNet, shape: tuple[int, int]) -> _Prepared:
     )
 
 
-_NETWORKS: dict[tuple[str, int], Any] = {}
+_NETWORKS: dict[tuple[str, int, int], Any] = {}
 
 
-def _loaded(name: str, most: int) -> tuple[Any, ModelCard]:
-    """Return the compiled function of some weights, made once in a process."""
-    path, card = find_weights(name)
-    key = (card.sha256, most)
+def _loaded(detector: FCUNet) -> Any:
+    """Return the compiled function of some weights, made once in a process.
+
+    The file must be the one of the detector's own card: it may have been replaced since.
+    """
+    card, most = detector.card, 2 * detector.max_peaks
+    key = (card.sha256, card.tile, most)
     if key not in _NETWORKS:
-        network = load_network(path, card)
+        network = load_network(find_weights(detector.weights)[0], card)
         from fcunet_dask.model.compiled import compiled_peaks  # noqa: PLC0415
         from fcunet_dask.model.tiles import in_tiles  # noqa: PLC0415
 
@@ -286,18 +292,18 @@ def _loaded(name: str, most: int) -> tuple[Any, ModelCard]:
             _NETWORKS[key] = tiled
         else:
             _NETWORKS[key] = peaks
-    return _NETWORKS[key], card
+    return _NETWORKS[key]
 
 
-def _loaded_images(name: str) -> Any:
+def _loaded_images(detector: FCUNet) -> Any:
     """Return the compiled function from patterns to images, made once in a process."""
-    path, card = find_weights(name)
+    card = detector.card
     if card.tile:
-        msg = f"{name} knows images of {card.tile} px only: use 'fcunet'"
+        msg = f"{detector.weights} knows images of {card.tile} px only: use 'fcunet'"
         raise ParameterError(msg)
-    key = (card.sha256, 0)
+    key = (card.sha256, 0, 0)
     if key not in _NETWORKS:
-        network = load_network(path, card)
+        network = load_network(find_weights(detector.weights)[0], card)
         from fcunet_dask.model.compiled import compiled_images  # noqa: PLC0415
 
         _NETWORKS[key] = compiled_images(network)

@@ -7,6 +7,7 @@ from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
+from zipfile import BadZipFile
 
 from fcunet_dask.errors import MissingDependencyError, ModelError
 
@@ -74,7 +75,11 @@ def find_weights(name: str) -> tuple[Path, ModelCard]:
         raise ModelError(msg)
     try:
         values = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        card = ModelCard(**{**values, "probability": tuple(values["probability"])})
+        slope, level = map(float, values["probability"])
+        card = ModelCard(**{**values, "probability": (slope, level)})
+        if not (isinstance(card.multiple, int) and card.multiple > 0):
+            msg = f"multiple must be a positive number, got {card.multiple!r}"
+            raise ValueError(msg)
     except OSError as error:
         msg = f"{path} has no card {path.with_suffix('.json').name} beside it"
         raise ModelError(msg) from error
@@ -107,14 +112,15 @@ def load_network(path: Path, card: ModelCard) -> Any:
         raise ModelError(msg)
     try:
         network = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (ValueError, TypeError, OSError, KeyError) as error:
+    except (ValueError, TypeError, OSError, KeyError, BadZipFile) as error:
         msg = f"{path} cannot be loaded: {error}"
         raise ModelError(msg) from error
     names = [i.name for i in network.inputs]
-    if names != ["pattern", "probe", "mask"] or network.output.shape[-1] != len(HEADS):
+    channels = [o.shape[-1] for o in network.outputs]
+    if names != ["pattern", "probe", "mask"] or channels != [len(HEADS)]:
         msg = (
-            f"{path} has inputs {names} and {network.output.shape[-1]} channels, "
-            f"expected pattern, probe, mask and {len(HEADS)}"
+            f"{path} has inputs {names} and outputs of {channels} channels, expected "
+            f"pattern, probe, mask and one output of {len(HEADS)}"
         )
         raise ModelError(msg)
     return network
@@ -142,4 +148,11 @@ def import_keras() -> Any:
 def write_card(path: Path, card: ModelCard) -> None:
     """Write the card of the `.keras` file at `path` beside it."""
     values = {name: getattr(card, name) for name in card.__dataclass_fields__}
-    path.with_suffix(".json").write_text(json.dumps(values, indent=1) + "\n")
+    write_whole(path.with_suffix(".json"), json.dumps(values, indent=1) + "\n")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file under another name first, so that it is always whole."""
+    part = path.with_name(f"part-{path.name}")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)

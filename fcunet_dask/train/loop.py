@@ -18,6 +18,7 @@ from fcunet_dask.model.weights import (
     find_weights,
     load_network,
     write_card,
+    write_whole,
 )
 from fcunet_dask.train.batches import batches
 from fcunet_dask.train.losses import disk_loss
@@ -170,7 +171,7 @@ def _resumed(recipe: TrainRecipe, out: Path) -> tuple[keras.Model, int]:
     file = out / RECIPE
     if not out.exists() or not any(out.iterdir()):
         out.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(wanted, indent=1))
+        write_whole(file, json.dumps(wanted, indent=1))
         return compiled(recipe), 0
     if not file.exists():
         msg = f"{out} is no folder of a training: choose another"
@@ -194,8 +195,8 @@ def _keep(model: keras.Model, path: Path) -> None:
 
 
 def _append(path: Path, entry: dict[str, float]) -> None:
-    with path.open("a") as file:
-        file.write(json.dumps(entry) + "\n")
+    before = path.read_text() if path.exists() else ""
+    write_whole(path, before + json.dumps(entry) + "\n")
 
 
 def read_history(out: str | Path) -> list[dict[str, Any]]:

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from shutil import copyfile
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import numpy as np
@@ -58,10 +60,18 @@ def calibrate_card(weights: Path, path: str | Path) -> ModelCard:
     -------
     ModelCard
     """
-    _, card = find_weights(str(weights))
-    plain = replace(card, probability=(1.0, 0.0), spread=1.0)
-    write_card(weights, plain)
     judged = [scene.judged() for scene in open_scenes(path)]
+    with TemporaryDirectory() as folder:
+        copy = copyfile(weights, Path(folder) / weights.name)
+        _, card = find_weights(str(weights))
+        card = _calibrated(copy, card, judged)
+    write_card(weights, card)
+    return card
+
+
+def _calibrated(weights: Path, card: ModelCard, judged: Sequence[Judged]) -> ModelCard:
+    """Return the calibrated card of a file, whose own card is changed on the way."""
+    write_card(weights, replace(card, probability=(1.0, 0.0), spread=1.0))
     found = _found(weights, judged)
     height, right = _judged_heights(found, judged)
     slope, level = _logistic(height, right)
@@ -69,9 +79,7 @@ def calibrate_card(weights: Path, path: str | Path) -> ModelCard:
     write_card(weights, card)
     card = replace(card, spread=_spread(_found(weights, judged, **_LIKELY), judged))
     fits = _found(weights, judged, **{**_LIKELY, "refine": "fit"})
-    card = replace(card, fit_error=_fit_error(fits, judged))
-    write_card(weights, card)
-    return card
+    return replace(card, fit_error=_fit_error(fits, judged))
 
 
 def _spread(found: Sequence[Found], judged: Sequence[Judged]) -> float:
@@ -110,7 +118,7 @@ def _judged_heights(
     for one, truth in zip(found, judged, strict=True):
         matched = match(one.position, truth)
         for rows, value in ((matched.found, 1.0), (matched.false, 0.0)):
-            height.append(_logit(one.score[rows]))
+            height.append(_logit(one.probability[rows]))
             right.append(np.full(len(rows), value))
     return np.concatenate(height), np.concatenate(right)
 
