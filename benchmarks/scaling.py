@@ -1,17 +1,21 @@
 """How the scheduler, the client and the workers bear many blocks.
 
 python benchmarks/scaling.py submit [blocks]         client and scheduler, empty blocks
+python benchmarks/scaling.py graphs [blocks]         the client alone: all that it sends
 python benchmarks/scaling.py workers [seconds]       1, 2, … 64 workers, blocks that sleep
+python benchmarks/scaling.py simulate [s] [ms]       the same, calculated
 python benchmarks/scaling.py memory [GiB,GiB]        workers' memory against the scan's size
 python benchmarks/scaling.py shares                  where the time of one block goes
 
 Scheduler, workers and client are processes of their own; CPU times are those of each.
 `workers` is a simulation in this sense: scheduler, client and messages are real, what a
 worker does is to sleep for as long as a block was measured to take, so that 64 fit on one
-machine.
+machine. `simulate` does without any process: workers and one scheduler that serves them in
+turn, with measured times of a block and of the scheduler, for machines too busy for that.
 """
 
 import asyncio
+import heapq
 import multiprocessing
 import os
 import pickle
@@ -178,6 +182,29 @@ def submit_one(number):
           f"| {1e3 * spent / number:.2f} | {wall:.0f} |", flush=True)  # fmt: skip
 
 
+def graphs(blocks="100000"):
+    """Make and pickle what the client sends to the scheduler, band by band."""
+    print(
+        "| blocks | in a task | tasks | bands | B a task | client CPU, s | peak, MiB |"
+    )
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    number = int(blocks)
+    start = time.process_time()
+    grid = Grid(number // 250, 250)
+    pending = grid.pending()
+    size = _blockwise.blocks_in_task(len(pending))
+    shared = _blockwise._Shared(Sleep(0), grid)
+    bands, sent = 0, 0
+    for band in _blockwise._bands(pending, _blockwise.BAND * size):
+        graph = _blockwise._band_graph(shared, band, size)
+        (optimized,) = dask.optimize(graph)
+        sent += len(pickle.dumps(dict(optimized.__dask_graph__())))
+        bands += 1
+    spent, tasks = time.process_time() - start, -(-number // size)
+    print(f"| {number} | {size} | {tasks} | {bands} | {sent / tasks:.0f} | {spent:.1f} "
+          f"| {peak_bytes() / MIB:.0f} |")  # fmt: skip
+
+
 def many_workers(seconds="0.65"):
     """Strong and weak scaling with blocks that sleep."""
     pause = float(seconds)
@@ -198,6 +225,55 @@ def sleep_one(number, blocks, pause, kind):
     ideal = pause * -(-blocks // number)
     print(f"| {number} | {blocks} | {kind} | {ideal:.1f} | {wall:.1f} "
           f"| {100 * ideal / wall:.0f} % |", flush=True)  # fmt: skip
+
+
+def simulate(seconds="0.65", milliseconds="2.0"):
+    """Strong and weak scaling, calculated from measured times."""
+    block, serve_one = float(seconds), float(milliseconds) / 1e3
+    print("| workers | strong: 6400 blocks | weak: 10 a worker |")
+    print("| --- | --- | --- |")
+    for number in (1, 2, 4, 8, 16, 32, 64, 128):
+        shown = []
+        for blocks in (6400, 10 * number):
+            ideal = block * -(-blocks // number)
+            shown.append(
+                f"{100 * ideal / simulated(number, blocks, block, serve_one):.1f} %"
+            )
+        print(f"| {number} | {shown[0]} | {shown[1]} |")
+
+
+def simulated(number, blocks, block, serve_one):
+    """Seconds of a run: each worker has a block in work and one in hand.
+
+    The scheduler serves one message after another, each in `serve_one` seconds; it hears
+    of a block when it is finished, and gives the worker another one then.
+    """
+    free = 0.0  # from when on the scheduler has time
+    waiting = blocks
+    events, hands = [], [0] * number
+    for turn in range(2):
+        for worker in range(number):
+            if waiting:
+                waiting -= 1
+                free += serve_one
+                heapq.heappush(events, (free, turn, "given", worker))
+    end, busy = 0.0, [False] * number
+    while events:
+        now, _, what, worker = heapq.heappop(events)
+        if what == "given":
+            hands[worker] += 1
+        else:
+            busy[worker] = False
+            end = max(end, now)
+            free = max(free, now) + serve_one
+            if waiting:
+                waiting -= 1
+                heapq.heappush(events, (free, 1, "given", worker))
+        if hands[worker] and not busy[worker]:
+            hands[worker] -= 1
+            busy[worker] = True
+            heapq.heappush(events, (now + block, 0, "done", worker))
+    return max(end, free)
 
 
 @dataclass(frozen=True)
@@ -337,7 +413,9 @@ def in_child(function, *args):
 
 COMMANDS = {
     "submit": submit,
+    "graphs": graphs,
     "workers": many_workers,
+    "simulate": simulate,
     "memory": memory,
     "shares": shares,
 }

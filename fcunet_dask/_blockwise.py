@@ -13,6 +13,7 @@ import xarray as xr
 from dask import config
 from dask.base import compute
 from dask.delayed import Delayed, delayed
+from dask.highlevelgraph import HighLevelGraph
 from dask.tokenize import tokenize
 from threadpoolctl import threadpool_limits
 
@@ -248,7 +249,9 @@ def _band_graph(shared: "_Shared", band: list[tuple[int, int]], size: int) -> De
         ids = np.array(band[start : start + size], np.int32)
         graph[name, i] = (_commit_batch, f"{name}-shared", ids)
     graph[f"{name}-all"] = (len, [key for key in graph if isinstance(key, tuple)])
-    return Delayed(f"{name}-all", graph)
+    # a layer keeps what `dask.annotate` says of it, such as resources of workers
+    layers = HighLevelGraph.from_collections(name, graph)
+    return Delayed(f"{name}-all", layers, layer=name)
 
 
 def _compute(tasks: Sequence[Delayed]) -> None:

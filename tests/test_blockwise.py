@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 import xarray as xr
 from fcunet_dask import _blockwise, open_scan, save_scan
-from fcunet_dask._blockwise import commit_patterns, map_patterns, map_positions
+from fcunet_dask._blockwise import (
+    commit_blocks,
+    commit_patterns,
+    map_patterns,
+    map_positions,
+)
 from fcunet_dask.schema import SCAN, Q
 
 WIDTHS = {"total": (), "corner": (2, 3)}
@@ -111,6 +116,37 @@ def test_bands_bound_what_the_scheduler_sees(data, monkeypatch):
         commit_patterns(work, patterns(data), store, done.append)
     assert done == [4, 2]
     assert len(store.written) == 6
+
+
+def test_blocks_of_a_file_go_where_they_are_told(tmp_path, data):
+    np.save(tmp_path / "a.npy", data)
+    array = open_scan(tmp_path / "a.npy")["pattern"]
+    seen = []
+
+    def noted(graph, keys, **options):
+        seen.append(graph.__dask_annotations__())
+        return dask.get(graph, keys, **options)
+
+    store = Store(data.shape[:2])
+    with dask.config.set(scheduler=noted), dask.annotate(resources={"GPU": 1}):
+        commit_patterns(work, array, store)
+    tasks = seen[0]["resources"]
+    assert sum(isinstance(key, tuple) for key in tasks) == len(store.written) == 6
+    assert set(map(str, tasks.values())) == {"{'GPU': 1}"}
+
+
+def test_a_block_that_is_there_already_is_not_made_again(data):
+    store, asked = Store(data.shape[:2]), []
+
+    def make(region):
+        asked.append(region)
+        return {"total": np.zeros(1)}
+
+    store.written[1, 0] = "by a worker that died after it"
+    with dask.config.set(scheduler="synchronous"):
+        commit_blocks(make, store)
+    assert len(asked) == 5
+    assert store.written[1, 0] == "by a worker that died after it"
 
 
 def test_map_positions_keeps_positions_apart():
