@@ -50,6 +50,10 @@ def _row_sums(a: Array, b: Array) -> Array:
     return xp.matmul(a[:, None, :], b[:, :, None])[:, 0, 0]
 
 
+_NOTHING = 1e-9
+"""Precision of height and background where all of a window is masked."""
+
+
 def add_priors(system: Array, filling: Array, mean: Array, model: DiskModel) -> None:
     """Width of the filling's coefficients; and ±2 px for the centre, a weak leash."""
     xp = namespace(system)
@@ -58,6 +62,8 @@ def add_priors(system: Array, filling: Array, mean: Array, model: DiskModel) -> 
     diagonal = xp.arange(1, k)
     system[diagonal, diagonal] += precision
     system[1:k, -1] -= precision * filling[:, 1:].T
+    system[0, 0] += _NOTHING
+    system[k, k] += _NOTHING
     system[k + 1, k + 1] += 0.25
     system[k + 2, k + 2] += 0.25
 

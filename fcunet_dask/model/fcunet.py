@@ -22,7 +22,7 @@ from fcunet_dask.model.search import Candidates, binned_aperture
 from fcunet_dask.model.weights import ModelCard, find_weights, load_network
 from fcunet_dask.types import Array
 
-Refine = Literal["both", "fit", "none"]
+Refine = Literal["fit", "none"]
 
 _LEAST: Final = 0.05
 """Height of the heat map below which nothing is looked at."""
@@ -48,9 +48,8 @@ class FCUNet:
         Counts of one electron.
     weights : str
         Shipped weights, or a `.keras` file with its card.
-    refine : {"both", "fit", "none"}
-        Positions: the network's and the fit's, each weighted by its covariance; the
-        fit's alone; the network's alone.
+    refine : {"fit", "none"}
+        Positions: of the fit, and of the network where the fit fails; of the network.
     min_probability : float
         Least probability that a disk exists.
     min_spacing, edge_boundary : float, optional
@@ -71,10 +70,10 @@ class FCUNet:
     image: Array | None = None
     center: tuple[float, float] = (0.0, 0.0)
     mask: Array | None = None
-    structure: float = 0.3
+    structure: float = 1.0
     gain: float = 1.0
     weights: str = "fcunet"
-    refine: Refine = "both"
+    refine: Refine = "fit"
     min_probability: float = 0.5
     min_spacing: float | None = None
     edge_boundary: float | None = None
@@ -126,10 +125,8 @@ class FCUNet:
         )
         found = prepared.find(patterns, self)
         found = found.thinned(limits, len(patterns), self.max_peaks)
-        if self.refine == "both":
-            found = prepared.refine.combined(patterns, found, prepared.card.fit_error)
-        elif self.refine == "fit":
-            found = prepared.refine.fitted_only(patterns, found)
+        if self.refine == "fit":
+            found = prepared.refine.fitted_where_possible(patterns, found)
         return arrange(found, status, limits, len(patterns))
 
     def structure_factors(self, patterns: Array) -> Array:
@@ -166,8 +163,8 @@ def _check(detector: FCUNet) -> None:
         if not getattr(detector, name) > 0:
             msg = f"{name} must be positive, got {getattr(detector, name)!r}"
             raise ParameterError(msg)
-    if detector.refine not in ("both", "fit", "none"):
-        msg = f"refine is 'both', 'fit' or 'none', got {detector.refine!r}"
+    if detector.refine not in ("fit", "none"):
+        msg = f"refine is 'fit' or 'none', got {detector.refine!r}"
         raise ParameterError(msg)
     if not 0 <= detector.min_probability < 1:
         msg = f"min_probability lies in 0 … 1, got {detector.min_probability!r}"

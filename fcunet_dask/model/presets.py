@@ -38,11 +38,12 @@ def load_detector(
     ModelError
         If there is no such detector.
     """
-    settings = ({} if probe is None else _settings(probe)) | options
+    settings = {} if probe is None else _settings(probe)
     if name == "template":
-        return TemplateMatching(**settings)
+        return TemplateMatching(**(settings | options))
     if name in SHIPPED or name.endswith(".keras"):
-        return FCUNet(weights=name, **settings)
+        settings.pop("structure", None)  # dynamical patterns: anything may fill a disk
+        return FCUNet(weights=name, **(settings | options))
     msg = f"no detector {name!r}; there are template, {', '.join(SHIPPED)}, *.keras"
     raise ModelError(msg)
 

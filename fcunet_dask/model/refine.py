@@ -15,8 +15,8 @@ _CONVERGED: Final = 0.25
 """Longest last step of a fit, px."""
 _AGREEING: Final = 16.0
 """Squared distance of two positions, in their variance, up to which both count."""
-_STRUCTURED: Final = 0.04
-"""Relative variance of a filling that counts as structured."""
+_UNFITTED: Final = 3.0
+"""Factor of the standard deviation of a position whose fit failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +62,12 @@ class Refinement:
             covariance=fits.covariance[good],
         )
 
-    def combined(
-        self, patterns: Array, found: Candidates, systematic: float
-    ) -> Candidates:
-        """Mean of each position and its fit, weighted by their inverse covariances.
+    def fitted_where_possible(self, patterns: Array, found: Candidates) -> Candidates:
+        """Replace positions by those of the fit where it succeeded.
 
-        Where the fit failed, or is more than 4 σ off, the position stays as it is; what
-        a failed fit says, which may be no number, is not looked at.
+        Where it failed, or is more than 4 σ off, the position stays as it is, with 3 ×
+        its standard deviation: disks that no outline fits say little about a lattice.
+        What a failed fit says, which may be no number, is not looked at.
 
         Parameters
         ----------
@@ -76,9 +75,6 @@ class Refinement:
             (n, rows, columns), counts.
         found : Candidates
             With covariances.
-        systematic : float
-            Error of the fit of a disk whose filling is strongly structured, radii: what
-            counting statistics do not know of. Flat disks have none.
 
         Returns
         -------
@@ -86,25 +82,16 @@ class Refinement:
         """
         xp = namespace(found.position)
         fits, good = self.fit(patterns, found)
-        structured = fits.filling**2 / (fits.filling**2 + _STRUCTURED**2)
-        misfit = (systematic * self.radius) ** 2 * structured
-        fit = _matrices(fits.covariance) + misfit[:, None, None] * xp.eye(2)
-        prior = _matrices(found.covariance)
-        fit = xp.where(good[:, None, None], fit, prior)
-        step = fits.position - found.position
-        step = xp.where(good[:, None], step, 0.0)[:, :, None]
-        total = xp.linalg.inv(prior + fit)
-        distance = (step.transpose(0, 2, 1) @ total @ step)[:, 0, 0]
-        good = good & (distance < _AGREEING)
-        gain = prior @ total
-        position = found.position + (gain @ step)[:, :, 0] * good[:, None]
-        both = prior - gain @ prior
-        covariance = xp.where(good[:, None, None], both, prior)
+        step = xp.where(good[:, None], fits.position - found.position, 0.0)
+        fitted = xp.where(good[:, None], fits.covariance, found.covariance)
+        total = xp.linalg.inv(_matrices(found.covariance + fitted))
+        good = good & (xp.einsum("mi,mij,mj->m", step, total, step) < _AGREEING)
+        kept = found.covariance * _UNFITTED**2
         return replace(
             found,
-            position=position,
+            position=found.position + step * good[:, None],
             brightness=xp.maximum(xp.nan_to_num(fits.intensity, posinf=0.0), 0),
-            covariance=covariance.reshape(-1, 4)[:, [0, 1, 3]],
+            covariance=xp.where(good[:, None], fitted, kept),
         )
 
 

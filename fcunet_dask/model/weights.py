@@ -33,8 +33,6 @@ class ModelCard:
         a, b of the probability of a disk, 1 / (1 + exp(−(a · height + b))).
     spread : float
         Factor of the reported standard deviation, from validation data.
-    fit_error : float
-        Systematic error of a disk fit, radii (`Refinement.combined`), from the same.
     training : mapping
         Recipe, data, cost and figures.
     """
@@ -45,7 +43,6 @@ class ModelCard:
     multiple: int = 8
     probability: tuple[float, float] = (12.0, -6.0)
     spread: float = 1.0
-    fit_error: float = 0.13
     training: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -77,8 +74,9 @@ def find_weights(name: str) -> tuple[Path, ModelCard]:
         values = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         slope, level = map(float, values["probability"])
         card = ModelCard(**{**values, "probability": (slope, level)})
-        if not (isinstance(card.multiple, int) and card.multiple > 0):
-            msg = f"multiple must be a positive number, got {card.multiple!r}"
+        multiple = values.get("multiple", 8)
+        if not (isinstance(multiple, int) and multiple > 0):
+            msg = f"multiple must be a positive number, got {multiple!r}"
             raise ValueError(msg)
     except OSError as error:
         msg = f"{path} has no card {path.with_suffix('.json').name} beside it"

@@ -176,7 +176,11 @@ def _resumed(recipe: TrainRecipe, out: Path) -> tuple[keras.Model, int]:
     if not file.exists():
         msg = f"{out} is no folder of a training: choose another"
         raise StoreError(msg)
-    found = json.loads(file.read_text())
+    try:
+        found = json.loads(file.read_text())
+    except ValueError as error:
+        msg = f"{out} is no folder of a training: {file.name} is damaged ({error})"
+        raise StoreError(msg) from error
     if found != wanted:
         changed = sorted(k for k in wanted if found.get(k) != wanted[k])
         msg = f"{out} holds a training with other {', '.join(changed)}: choose another"

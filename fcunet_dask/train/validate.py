@@ -77,27 +77,14 @@ def _calibrated(weights: Path, card: ModelCard, judged: Sequence[Judged]) -> Mod
     slope, level = _logistic(height, right)
     card = replace(card, probability=(slope, level), spread=1.0)
     write_card(weights, card)
-    card = replace(card, spread=_spread(_found(weights, judged, **_LIKELY), judged))
-    fits = _found(weights, judged, **{**_LIKELY, "refine": "fit"})
-    return replace(card, fit_error=_fit_error(fits, judged))
+    likely = _found(weights, judged, **_LIKELY)
+    return replace(card, spread=_spread(likely, judged))
 
 
 def _spread(found: Sequence[Found], judged: Sequence[Judged]) -> float:
     """Factor that makes the median of whitened errors what it should be."""
     square = (position_errors(found, judged).whitened ** 2).sum(axis=1)
     return float(np.sqrt(np.median(square) / _ONE_SIGMA))
-
-
-def _fit_error(found: Sequence[Found], judged: Sequence[Judged]) -> float:
-    """Systematic error of the fits, radii: what their covariance does not explain."""
-    excess = []
-    for one, truth in zip(found, judged, strict=True):
-        matched = match(one.position, truth)
-        error = one.position[matched.found] - truth.position[matched.true]
-        noise = one.covariance[matched.found][:, [0, 2]].sum(axis=1) / 2
-        square = (error**2).sum(axis=1) / _ONE_SIGMA
-        excess.append((square - noise) / truth.radius**2)
-    return float(np.sqrt(max(np.median(np.concatenate(excess)), 0.0)))
 
 
 def _found(weights: Path, judged: Sequence[Judged], **options: Any) -> list[Found]:

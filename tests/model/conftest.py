@@ -1,0 +1,52 @@
+"""A network whose answers are known without training: a matched filter."""
+
+from hashlib import sha256
+
+import numpy as np
+import pytest
+from fcunet_dask.model.weights import ModelCard, write_card
+
+
+def _matched_filter():
+    """Heat and structure factor are the likeness to the probe; σ is 0.3 px."""
+    import keras  # noqa: PLC0415  (only where a network is needed)
+    from fcunet_dask.model.layers import (  # noqa: PLC0415
+        ProbeCorrelation,
+        RootIntensity,
+    )
+
+    names = ("pattern", "probe", "mask")
+    inputs = [keras.layers.Input((None, None, 1), name=n) for n in names]
+    maps = ProbeCorrelation()([RootIntensity()([inputs[0], inputs[2]]), inputs[1]])
+    heads = keras.layers.Conv2D(5, 1)
+    model = keras.Model(inputs, heads(maps))
+    kernel = np.zeros((1, 1, 3, 5), np.float32)
+    kernel[0, 0, 1, :2] = 1 / 3
+    heads.set_weights([kernel, np.log([1, 1, 1, 1, 0.3]).astype(np.float32)])
+    return model
+
+
+def _saved(model, path, **card):
+    """Write a network with its card; return its name."""
+    model.save(path)
+    digest = sha256(path.read_bytes()).hexdigest()
+    write_card(path, ModelCard(sha256=digest, network="by hand", **card))
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def matched_filter():
+    """Make the network."""
+    return _matched_filter
+
+
+@pytest.fixture(scope="session")
+def saved():
+    """Write a network, at a path, with a card of given values; return its name."""
+    return _saved
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory):
+    """Name of the weights of `matched_filter`."""
+    return _saved(_matched_filter(), tmp_path_factory.mktemp("weights") / "hand.keras")
