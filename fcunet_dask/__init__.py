@@ -14,6 +14,7 @@ from fcunet_dask.peaks import bragg_vector_map, find_bragg_vectors
 from fcunet_dask.pipeline import estimate_probe, plan, run, survey
 from fcunet_dask.simulate import simulate_scan
 from fcunet_dask.strain import compute_strain
+from fcunet_dask.structure import structure_factors
 
 if TYPE_CHECKING:
     from fcunet_dask import plot
@@ -40,6 +41,7 @@ __all__ = [
     "run",
     "save_scan",
     "simulate_scan",
+    "structure_factors",
     "survey",
 ]
 
