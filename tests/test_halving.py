@@ -45,8 +45,9 @@ def test_peaks_are_those_of_the_whole_batch(error, scan, detector, caplog):
     assert "out of memory with 11 patterns: now 5" in caplog.text
     whole = detector(patterns)
     for field in fields(Peaks):
-        np.testing.assert_array_equal(
-            getattr(found, field.name), getattr(whole, field.name)
+        # batches of another size sum in another order
+        np.testing.assert_allclose(
+            getattr(found, field.name), getattr(whole, field.name), rtol=1e-4, atol=1e-7
         )
 
 
