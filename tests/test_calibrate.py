@@ -32,6 +32,8 @@ def bragg_of(origin, basis=BASIS, vacuum=None, rng=None):
         "bragg_q": position,
         "bragg_intensity": intensity,
         "bragg_score": np.ones_like(intensity),
+        "bragg_structure_factor": np.full_like(intensity, np.nan),
+        "bragg_probability": np.full_like(intensity, np.nan),
         "bragg_covariance": covariance,
         "pattern_status": np.zeros(scan, np.uint8),
     }

@@ -29,7 +29,7 @@ def cap_spikes(patterns: Array, gain: float = 1.0) -> Array:
     --------
     >>> import numpy as np
     >>> image = np.ones((1, 4, 4))
-    ... image[0, 1, 1] = 1e9
+    >>> image[0, 1, 1] = 1e9
     >>> float(cap_spikes(image).max())
     14.0
     """

@@ -34,11 +34,23 @@ def strain():
     return xr.Dataset(maps, attrs={"calibration": CALIBRATION})
 
 
+def rows(data):
+    """Every row of a ragged array; h5py before 3.15 cannot read an empty one."""
+    found = np.empty(data.shape, object)
+    for place in np.ndindex(data.shape):
+        try:
+            found[place] = data[place]
+        except ValueError:
+            assert h5py.version.version_tuple < (3, 15)
+            found[place] = np.empty(0, data.dtype)
+    return found
+
+
 def test_bragg_vectors_are_raw_pixels_with_x_along_the_rows(tmp_path):
     path = tmp_path / "peaks.h5"
     write_bragg_vectors(path, bragg(), q_shape=(128, 96))
     with h5py.File(path) as file:
-        points = file["root/braggvectors/_v_uncal/data"][...]
+        points = rows(file["root/braggvectors/_v_uncal/data"])
         shape = file["root/braggvectors/metadatabundle/_braggvectors_shape"]
         assert tuple(shape["Rshape"]) == (2, 3)
         assert tuple(shape["Qshape"]) == (128, 96)
