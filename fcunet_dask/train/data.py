@@ -16,15 +16,21 @@ from fcunet_dask.errors import ParameterError
 from fcunet_dask.kernels.correlation import bin_patterns
 from fcunet_dask.kernels.spikes import cap_spikes
 from fcunet_dask.model.scale import binning
-from fcunet_dask.simulate.artefacts import Artefacts, Clean, expect, expose
+from fcunet_dask.simulate.artefacts import Artefacts, Clean, Observation, expect, expose
 from fcunet_dask.simulate.conditions import ArtefactRecipe, draw_artefacts
+from fcunet_dask.simulate.erasure import erase_disks, lonely_disks
 from fcunet_dask.simulate.library import clean_pattern, open_library
-from fcunet_dask.simulate.visibility import Visibility, visible_disks
+from fcunet_dask.simulate.visibility import (
+    Visibility,
+    elastic_pattern,
+    visible_disks,
+)
 from fcunet_dask.train.targets import render_target
 from fcunet_dask.types import Array
 
 _EDGE: Final = 0.5
 _TRIES: Final = 8
+_MOST_ERASED: Final = 6
 _KNOWN: Final = 0.5
 """Share of cameras whose hot and dead pixels the mask knows."""
 
@@ -69,6 +75,9 @@ class DataRecipe:
         Crops of one pattern in a batch.
     jitter : float
         Share of patterns binned by one more or one less than at inference.
+    erased : float
+        Share of patterns that lack some of their disks, so that the network learns to
+        find what is there, and not what the lattice makes likely.
     artefacts : ArtefactRecipe
         What happens to the clean patterns.
 
@@ -81,6 +90,7 @@ class DataRecipe:
     size: int = 64
     crops: int = 8
     jitter: float = 0.25
+    erased: float = 0.3
     artefacts: ArtefactRecipe = field(
         default_factory=lambda: ArtefactRecipe(dose=(5e2, 2e6), scintillator=0.35)
     )
@@ -91,9 +101,11 @@ class DataRecipe:
             if not (isinstance(value, int) and value > 0):
                 msg = f"recipe: data.{name} must be a positive number, got {value!r}"
                 raise ParameterError(msg)
-        if not 0 <= self.jitter <= 1:
-            msg = f"recipe: data.jitter must lie in 0 … 1, got {self.jitter!r}"
-            raise ParameterError(msg)
+        for name in ("jitter", "erased"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                msg = f"recipe: data.{name} must lie in 0 … 1, got {value!r}"
+                raise ParameterError(msg)
 
 
 def make_batch(path: str, recipe: DataRecipe, batch: int, seed: int, step: int) -> Any:
@@ -177,7 +189,10 @@ def draw_example(
     factor = binning(radius)
     if rng.random() < recipe.jitter:
         factor = max(1, factor + int(rng.choice([-1, 1])))
-    return observed_example(clean, artefacts, rng, radius, factor, second)
+    erased = 0
+    if rng.random() < recipe.erased:
+        erased = int(rng.integers(1, _MOST_ERASED + 1))
+    return observed_example(clean, artefacts, rng, radius, factor, second, erased)
 
 
 def _twin(clean: Clean) -> Clean:
@@ -200,6 +215,7 @@ def observed_example(
     radius: float,
     factor: int,
     second: Clean | None = None,
+    erased: int = 0,
 ) -> Example:
     """Observe a clean pattern and bin it.
 
@@ -215,18 +231,25 @@ def observed_example(
         Of the disks, px of the full pattern.
     factor : int
         Pixels that are added up, along a side.
+    erased : int
+        Disks to take out, if so many stand alone.
 
     Returns
     -------
     Example
     """
     expected = expect(clean, artefacts, second)
+    elastic = elastic_pattern(clean, artefacts, second)
+    position = expected.q / clean.q_step + np.array(clean.pattern.shape) // 2
+    label = _labels(expected, elastic, artefacts, position, radius)
+    if erased:
+        choice = lonely_disks(position, label, radius, clean.pattern.shape)
+        places = position[rng.permutation(choice)[:erased]]
+        image = erase_disks(expected.pattern, places, radius)
+        expected = replace(expected, pattern=image)
+        elastic = erase_disks(elastic, places, radius)
+        label = _labels(expected, elastic, artefacts, position, radius)
     seen = expose(expected, _unsaturated(artefacts, expected.probe), rng)
-    middle = np.array(clean.pattern.shape) // 2
-    position = seen.q / clean.q_step + middle
-    noise = artefacts.camera.read_noise**2
-    electrons = expected.pattern * artefacts.dose + noise
-    label = visible_disks(electrons, position, radius, _EDGE, seen.strength)
     label[_shadowed(position, seen.mask)] = Visibility.FAINT
     top = seen.strength[1:].max(initial=0.0)
     strength = np.concatenate([[1.0], seen.strength[1:] / (top or 1.0)])
@@ -242,6 +265,20 @@ def observed_example(
         label,
         strength,
         radius / factor,
+    )
+
+
+def _labels(
+    expected: Observation,
+    elastic: Array,
+    artefacts: Artefacts,
+    position: Array,
+    radius: float,
+) -> Array:
+    """Say what can be seen of each reflection."""
+    counts = expected.pattern * artefacts.dose + artefacts.camera.read_noise**2
+    return visible_disks(
+        counts, position, radius, _EDGE, expected.strength, elastic * artefacts.dose
     )
 
 

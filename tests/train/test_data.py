@@ -190,3 +190,21 @@ def test_whoever_makes_the_batches_they_are_the_same(processes, tiny_library, re
     assert len(found) == 3
     for step, one in zip(range(4, 7), found, strict=True):
         same(one, make_batch(path, recipe, 2, 3, step))
+
+
+def test_erased_disks_are_neither_in_the_pattern_nor_in_the_truth():
+    whole, without = (
+        observed_example(
+            clean(96), BRIGHT, np.random.default_rng(4), RADIUS, 1, erased=n
+        )
+        for n in (0, 2)
+    )
+    gone = (whole.label == Visibility.VISIBLE) & (without.label == Visibility.ABSENT)
+    assert gone.sum() == 2
+    kept = ~gone
+    np.testing.assert_array_equal(whole.label[kept], without.label[kept])
+    y, x = np.indices(whole.pattern.shape)
+    for place, missing in zip(whole.position, gone, strict=True):
+        inside = np.hypot(y - place[0], x - place[1]) < RADIUS
+        ratio = without.pattern[inside].sum() / whole.pattern[inside].sum()
+        assert ratio < 0.02 if missing else abs(ratio - 1) < 0.02

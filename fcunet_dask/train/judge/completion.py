@@ -4,9 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
-from scipy.spatial import cKDTree
 
-from fcunet_dask.kernels.aperture import edge_profile
+from fcunet_dask.simulate.erasure import erase_disks, lonely_disks
 from fcunet_dask.simulate.visibility import Visibility, frame_distance
 from fcunet_dask.train.judge.match import Found, near
 from fcunet_dask.train.judge.truth import ABSENT_SHARE, Judged, Scene
@@ -68,32 +67,16 @@ def remove_disks(scene: Scene, judged: Judged) -> tuple[Scene, Array]:
     places : numpy.ndarray
         (k, 2): where they were, px; none where no disk stands alone.
     """
-    visible = judged.label == Visibility.VISIBLE
-    lit = judged.position[judged.label != Visibility.ABSENT]
-    apart = cKDTree(lit).query(judged.position, 2)[0][:, 1] > 2.6 * judged.radius
-    room = frame_distance(judged.position, judged.counts.shape) > 2 * judged.radius
-    choice = np.flatnonzero(visible & apart & room)
+    shape = judged.counts.shape
+    choice = lonely_disks(judged.position, judged.label, judged.radius, shape)
     rng = np.random.default_rng([8, *judged.key])
-    chosen = rng.permutation(choice)[:MOST_REMOVED]
-    image, elastic = scene.expected.pattern.copy(), scene.elastic.copy()
-    for place in judged.position[chosen]:
-        _erase(image, place, judged.radius)
-        _erase(elastic, place, judged.radius)
+    places = judged.position[rng.permutation(choice)[:MOST_REMOVED]]
+    image, elastic = (
+        erase_disks(a, places, judged.radius)
+        for a in (scene.expected.pattern, scene.elastic)
+    )
     expected = replace(scene.expected, pattern=image)
-    without = replace(scene, expected=expected, elastic=elastic)
-    return without, judged.position[chosen]
-
-
-def _erase(image: Array, place: Array, radius: float) -> None:
-    """Replace a disk by the plane through the ring around it, in place."""
-    y, x = np.indices(image.shape) - np.reshape(place, (2, 1, 1))
-    r = np.hypot(y, x)
-    ring = (r > 1.25 * radius + 0.5) & (r < 1.6 * radius + 1)
-    design = np.stack([np.ones_like(r), y, x], -1)
-    fit = np.linalg.lstsq(design[ring], image[ring], rcond=None)[0]
-    plane = np.maximum(design @ fit, 0)
-    share = edge_profile(r, 1.2 * radius + 0.5, 0.5)
-    image[...] = (1 - share) * image + share * plane
+    return replace(scene, expected=expected, elastic=elastic), places
 
 
 def removed_rate(
