@@ -308,15 +308,16 @@ def disk_full(run):
 
 
 def input_corrupted(run):
-    """Flip a bit of a chunk of the scan; mend it after the run has failed."""
-    chunk = sorted(Path(run.scan).glob("pattern/c/*/*/0/0"))[5]
+    """Flip a bit of a chunk of the scan, ahead of the workers; mend it when the run has failed."""
+    chunk = Path(run.scan) / "pattern" / "c" / "3" / "1" / "0" / "0"
     whole = chunk.read_bytes()
     data = bytearray(whole)
     data[len(data) // 2] ^= 4
+    run.start_cluster()
+    process = run.start_client()
+    run.wait_for_blocks(BLOCKS // 3)  # the probe is measured; the last row is not reached
     chunk.write_bytes(data)
     try:
-        run.start_cluster()
-        process = run.start_client()
         process.join(240)
         said = Path(f"{run.out}.error").read_text()
         if "ReaderError" not in said or "damaged" not in said:

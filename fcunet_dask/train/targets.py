@@ -8,7 +8,8 @@ from fcunet_dask.simulate.visibility import Visibility
 from fcunet_dask.types import Array
 
 SIGMA: Final = 1.25
-"""σ of the spot at a disk, px: its logarithm is a parabola over the nearest pixels."""
+"""σ of the spot at a disk, px: its logarithm is a parabola over the nearest pixels, and
+it ends at 4 σ."""
 REACH: Final = 1.8
 """Pixels this near to a disk learn its offset, px."""
 CHANNELS: Final = ("heat", "structure_factor", "offset_y", "offset_x", "asked", "near")
@@ -48,12 +49,13 @@ def render_target(
     margin = 4 * SIGMA
     inside = ((positions > -margin) & (positions < np.array(shape) + margin)).all(1)
     doubtful = inside & (labels == Visibility.FAINT)
-    blank = _nearest(positions[doubtful], shape)[0] < max(1.5, 0.5 * radius)
+    hidden = max(1.5, 0.5 * radius)
+    blank = _nearest(positions[doubtful], shape, hidden)[0] < hidden
     target[blank, 4] = 0.0
     seen = inside & (labels == Visibility.VISIBLE)
     if not seen.any():
         return target
-    distance, dy, dx, which = _nearest(positions[seen], shape)
+    distance, dy, dx, which = _nearest(positions[seen], shape, margin)
     heat = np.exp(-(distance**2) / (2 * SIGMA**2))
     root = np.sqrt(np.clip(strength[seen], 0.0, 1.0))
     target[..., 0] = heat
@@ -67,21 +69,28 @@ def render_target(
 
 
 def _nearest(
-    positions: Array, shape: tuple[int, int]
+    positions: Array, shape: tuple[int, int], reach: float
 ) -> tuple[Array, Array, Array, Array]:
-    """Distance and offset (y, x), px, from each pixel to the nearest position; which."""
-    if not len(positions):
-        far = np.full(shape, np.inf)
-        return far, far, far, np.zeros(shape, int)
-    place = positions.astype(np.float32)
-    dy = place[:, 0, None] - np.arange(shape[0], dtype=np.float32)
-    dx = place[:, 1, None] - np.arange(shape[1], dtype=np.float32)
-    square = dy[:, :, None] ** 2 + dx[:, None, :] ** 2
-    which = square.argmin(axis=0)
-    rows, columns = np.indices(shape)
-    return (
-        np.sqrt(square[which, rows, columns]),
-        dy[which, rows],
-        dx[which, columns],
-        which,
-    )
+    """Distance and offset (y, x), px, from each pixel to the nearest position; which.
+
+    Beyond `reach` the distance is infinite and the rest is 0.
+    """
+    distance = np.full(shape, np.inf, np.float32)
+    dy, dx = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    which = np.zeros(shape, int)
+    side = np.arange(int(2 * reach) + 1)
+    first = np.ceil(positions - reach).astype(int)
+    row = (first[:, 0, None] + side)[:, :, None]
+    column = (first[:, 1, None] + side)[:, None, :]
+    offset = [positions[:, 0, None, None] - row, positions[:, 1, None, None] - column]
+    far = np.hypot(*offset)
+    inside = (row >= 0) & (row < shape[0]) & (column >= 0) & (column < shape[1])
+    index, *at = np.nonzero(inside & (far <= reach))
+    last_is_nearest = np.argsort(-far[index, *at], kind="stable")
+    index, (i, j) = index[last_is_nearest], (a[last_is_nearest] for a in at)
+    pixel = row[index, i, 0], column[index, 0, j]
+    distance[pixel] = far[index, i, j]
+    dy[pixel] = offset[0][index, i, 0]
+    dx[pixel] = offset[1][index, 0, j]
+    which[pixel] = index
+    return distance, dy, dx, which

@@ -21,7 +21,7 @@ def by_hand(positions, labels, strength, radius):
                 best = distance, py - y, px - x, value
         if best is not None:
             distance, dy, dx, value = best
-            heat = np.exp(-(distance**2) / (2 * SIGMA**2))
+            heat = np.exp(-(distance**2) / (2 * SIGMA**2)) * (distance <= 4 * SIGMA)
             target[y, x, :2] = heat, heat * np.sqrt(value)
             if distance < REACH:
                 target[y, x, 2:4] = dy, dx
