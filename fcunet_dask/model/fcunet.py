@@ -1,8 +1,6 @@
 """The network as a detector of disks."""
 
-from collections import OrderedDict
 from dataclasses import dataclass, field, fields
-from threading import Lock
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -10,13 +8,12 @@ import numpy as np
 from fcunet_dask.errors import ParameterError
 from fcunet_dask.kernels.arrays import to_host
 from fcunet_dask.kernels.correlation import bin_patterns
-from fcunet_dask.kernels.disk_model import disk_model
-from fcunet_dask.kernels.disks import pad_mask
 from fcunet_dask.kernels.maxima import PeakLimits
 from fcunet_dask.kernels.spikes import cap_spikes
 from fcunet_dask.model.arrange import arrange, clean, digest
 from fcunet_dask.model.detector import Peaks
-from fcunet_dask.model.refine import Refinement
+from fcunet_dask.model.prepared import Recent, measuring
+from fcunet_dask.model.refine import Refinement, make_refinement
 from fcunet_dask.model.scale import binning, enlarged
 from fcunet_dask.model.search import Candidates, binned_aperture
 from fcunet_dask.model.weights import ModelCard, find_weights, load_network
@@ -26,7 +23,6 @@ Refine = Literal["fit", "none"]
 
 _LEAST: Final = 0.05
 """Height of the heat map below which nothing is looked at."""
-_MOST_PREPARED: Final = 4
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -127,6 +123,7 @@ class FCUNet:
         found = found.thinned(limits, len(patterns), self.max_peaks)
         if self.refine == "fit":
             found = prepared.refine.fitted_where_possible(patterns, found)
+            found.covariance *= self.card.fit_spread**2
         return arrange(found, status, limits, len(patterns))
 
     def structure_factors(self, patterns: Array) -> Array:
@@ -217,38 +214,17 @@ class _Prepared:
         )
 
 
-_PREPARED: OrderedDict[tuple[Any, ...], _Prepared] = OrderedDict()
-_LOCK = Lock()
+_PREPARED = Recent[_Prepared]()
 
 
 def _prepare(detector: FCUNet, shape: tuple[int, int]) -> _Prepared:
-    key = (detector.token, shape)
-    with _LOCK:
-        if key not in _PREPARED:
-            _PREPARED[key] = _make_prepared(detector, shape)
-            while len(_PREPARED) > _MOST_PREPARED:
-                _PREPARED.popitem(last=False)
-        return _PREPARED[key]
+    return _PREPARED.get(
+        (detector.token, shape), lambda: _make_prepared(detector, shape)
+    )
 
 
 def _make_prepared(detector: FCUNet, shape: tuple[int, int]) -> _Prepared:
-    if 2 * detector.radius + 4 > min(shape):
-        msg = (
-            f"the probe's disk (radius {detector.radius:.1f} px) does not fit into "
-            f"patterns of {shape[0]} × {shape[1]} px: check the probe, or pass its radius"
-        )
-        raise ParameterError(msg)
-    mask = np.ones(shape) if detector.mask is None else detector.mask.astype(float)
-    if mask.shape != shape:
-        msg = f"the mask has shape {mask.shape}, the patterns {shape}"
-        raise ParameterError(msg)
-    model = disk_model(
-        detector.radius,
-        detector.edge,
-        structure=detector.structure,
-        image=detector.image,
-        center=detector.center,
-    )
+    mask = measuring(detector.mask, detector.radius, shape)
     card = detector.card
     factor = binning(detector.radius)
     binned = bin_patterns(mask[None].astype(np.float32), factor)[0] == factor**2
@@ -261,7 +237,15 @@ def _make_prepared(detector: FCUNet, shape: tuple[int, int]) -> _Prepared:
         factor,
         binned_aperture(detector, (sides[0], sides[1]), factor),
         padded,
-        Refinement(model, pad_mask(mask, model.half), detector.radius, detector.gain),
+        make_refinement(
+            mask,
+            detector.radius,
+            detector.edge,
+            structure=detector.structure,
+            gain=detector.gain,
+            image=detector.image,
+            center=detector.center,
+        ),
     )
 
 

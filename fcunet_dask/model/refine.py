@@ -1,11 +1,12 @@
 """Physics finishes what a search starts: positions from the full pattern."""
 
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 from fcunet_dask.kernels.arrays import namespace
-from fcunet_dask.kernels.disk_model import DiskModel
-from fcunet_dask.kernels.disks import DiskFits, fit_disks
+from fcunet_dask.kernels.disk_model import DiskModel, disk_model
+from fcunet_dask.kernels.disks import DiskFits, fit_disks, pad_mask
+from fcunet_dask.kernels.rim import Rim, disk_rim, rim_positions
 from fcunet_dask.model.search import Candidates
 from fcunet_dask.types import Array
 
@@ -17,6 +18,10 @@ _AGREEING: Final = 16.0
 """Squared distance of two positions, in their variance, up to which both count."""
 _UNFITTED: Final = 3.0
 """Factor of the standard deviation of a position whose fit failed."""
+_UNEVEN: Final = 0.05
+"""What uneven fillings move a fit and a rim by, σ, radii."""
+_SAME: Final = 0.35
+"""Distance within which a rim belongs to a fit, radii."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +32,10 @@ class Refinement:
     ----------
     model : DiskModel
         Of the disks.
-    mask : array
-        From `pad_mask`.
+    rim : Rim
+        Of the disks.
+    mask, rim_mask : array
+        From `pad_mask`, for the windows of `model` and `rim`.
     radius : float
         px.
     gain : float
@@ -36,9 +43,22 @@ class Refinement:
     """
 
     model: DiskModel
+    rim: Rim
     mask: Array
+    rim_mask: Array
     radius: float
     gain: float
+
+    def on_device_of(self, array: Any) -> "Refinement":
+        """Return it with its arrays on the device of `array`."""
+        xp = namespace(array)
+        return replace(
+            self,
+            model=self.model.on_device_of(array),
+            rim=self.rim.on_device_of(array),
+            mask=xp.asarray(self.mask),
+            rim_mask=xp.asarray(self.rim_mask),
+        )
 
     def fit(self, patterns: Array, found: Candidates) -> tuple[DiskFits, Array]:
         """Fit the disks, and say which fits can be believed: bool (m,)."""
@@ -63,7 +83,7 @@ class Refinement:
         )
 
     def fitted_where_possible(self, patterns: Array, found: Candidates) -> Candidates:
-        """Replace positions by those of the fit where it succeeded.
+        """Replace positions by those of fit and rim where the fit succeeded.
 
         Where it failed, or is more than 4 σ off, the position stays as it is, with 3 ×
         its standard deviation: disks that no outline fits say little about a lattice.
@@ -89,10 +109,60 @@ class Refinement:
         kept = found.covariance * _UNFITTED**2
         return replace(
             found,
-            position=found.position + step * good[:, None],
+            position=xp.where(
+                good[:, None],
+                self._with_rim(patterns, found.image, fits),
+                found.position,
+            ),
             brightness=xp.maximum(xp.nan_to_num(fits.intensity, posinf=0.0), 0),
             covariance=xp.where(good[:, None], fitted, kept),
         )
+
+    def _with_rim(self, patterns: Array, image: Array, fits: DiskFits) -> Array:
+        """Mean of the positions of fit and rim.
+
+        Uneven fillings pull the two independently, by s each; the noise of the rim, σ_r,
+        is more than that of the fit, σ_f, which it contains. The share of the rim of the
+        smallest error is s² / (σ_r² − σ_f² + 2 s²): half where there is no noise.
+        """
+        xp = namespace(fits.position)
+        start = xp.nan_to_num(fits.position)
+        place, variance = rim_positions(
+            patterns, self.rim_mask, image, start, self.rim, self.gain
+        )
+        uneven = (_UNEVEN * self.radius) ** 2
+        more = xp.maximum(variance - fits.covariance[:, [0, 2]], 0)
+        share = uneven / (more + 2 * uneven)
+        step = place - start
+        near = xp.hypot(*step.T) < _SAME * self.radius
+        return fits.position + xp.where(near[:, None], share * step, 0.0)
+
+
+def make_refinement(
+    mask: Array,
+    radius: float,
+    edge: float,
+    *,
+    structure: float,
+    gain: float = 1.0,
+    image: Array | None = None,
+    center: tuple[float, float] = (0.0, 0.0),
+) -> Refinement:
+    """Prepare the fits of the disks of a scan.
+
+    Parameters
+    ----------
+    mask : array
+        (rows, columns), 1 where the camera measures.
+    radius, edge, structure, image, center
+        As those of `fcunet_dask.kernels.disk_model.disk_model`.
+    gain : float
+        Counts of one electron.
+    """
+    model = disk_model(radius, edge, structure=structure, image=image, center=center)
+    rim = disk_rim(radius, edge, image, center)
+    masks = pad_mask(mask, model.half), pad_mask(mask, rim.half)
+    return Refinement(model, rim, *masks, radius, gain)
 
 
 def _matrices(pairs: Array) -> Array:

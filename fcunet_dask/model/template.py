@@ -1,19 +1,18 @@
 """Template matching: the classical detector, and the yardstick of every other."""
 
-from collections import OrderedDict
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from fcunet_dask.errors import ParameterError
 from fcunet_dask.kernels.arrays import namespace
-from fcunet_dask.kernels.disk_model import disk_model
-from fcunet_dask.kernels.disks import correlation_covariance, pad_mask
+from fcunet_dask.kernels.disks import correlation_covariance
 from fcunet_dask.kernels.maxima import PeakLimits
 from fcunet_dask.model.arrange import arrange, clean, digest
 from fcunet_dask.model.detector import Peaks
-from fcunet_dask.model.refine import Refinement
+from fcunet_dask.model.prepared import Recent, measuring
+from fcunet_dask.model.refine import Refinement, make_refinement
 from fcunet_dask.model.search import (
     Candidates,
     Kernel,
@@ -27,7 +26,6 @@ from fcunet_dask.types import Array
 Subpixel = Literal["none", "parabola", "dft", "fit"]
 
 _BATCH_BYTES = 2**22
-_MOST_PREPARED = 8
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -201,51 +199,31 @@ class _Prepared:
     refine: Refinement
 
 
-_PREPARED: OrderedDict[tuple[Any, ...], _Prepared] = OrderedDict()
+_PREPARED = Recent[_Prepared]()
 
 
 def _prepare(
     detector: TemplateMatching, shape: tuple[int, int], patterns: Array
 ) -> _Prepared:
-    xp = namespace(patterns)
-    key = (detector.token, shape, xp.__name__)
-    prepared = _PREPARED.get(key)
-    if prepared is None:
-        prepared = _PREPARED[key] = _make_prepared(detector, shape, patterns)
-        while len(_PREPARED) > _MOST_PREPARED:
-            _PREPARED.popitem(last=False)
-    return prepared
+    key = (detector.token, shape, namespace(patterns).__name__)
+    return _PREPARED.get(key, lambda: _make_prepared(detector, shape, patterns))
 
 
 def _make_prepared(
     detector: TemplateMatching, shape: tuple[int, int], patterns: Array
 ) -> _Prepared:
-    xp = namespace(patterns)
-    if 2 * detector.radius + 4 > min(shape):
-        msg = (
-            f"the probe's disk (radius {detector.radius:.1f} px) does not fit into "
-            f"patterns of {shape[0]} × {shape[1]} px: check the probe, or pass its radius"
-        )
-        raise ParameterError(msg)
-    mask = np.ones(shape) if detector.mask is None else detector.mask.astype(float)
-    if mask.shape != shape:
-        msg = f"the mask has shape {mask.shape}, the patterns {shape}"
-        raise ParameterError(msg)
-    model = disk_model(
-        detector.radius,
-        detector.edge,
-        structure=detector.structure,
-        image=detector.image,
-        center=detector.center,
-    )
+    mask = measuring(detector.mask, detector.radius, shape)
     return _Prepared(
         make_search(_search_recipe(detector), shape, mask).on_device_of(patterns),
-        Refinement(
-            model.on_device_of(patterns),
-            xp.asarray(pad_mask(mask, model.half)),
+        make_refinement(
+            mask,
             detector.radius,
-            detector.gain,
-        ),
+            detector.edge,
+            structure=detector.structure,
+            gain=detector.gain,
+            image=detector.image,
+            center=detector.center,
+        ).on_device_of(patterns),
     )
 
 

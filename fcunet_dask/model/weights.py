@@ -32,7 +32,10 @@ class ModelCard:
     probability : (float, float)
         a, b of the probability of a disk, 1 / (1 + exp(−(a · height + b))).
     spread : float
-        Factor of the reported standard deviation, from validation data.
+        Factor of the standard deviation that the network reports, from validation data.
+    fit_spread : float
+        Factor of the standard deviation after the fit: what it takes for 68 % of the
+        errors on unknown crystals, whose disks are unevenly filled, to lie within 1 σ.
     training : mapping
         Recipe, data, cost and figures.
     """
@@ -43,6 +46,7 @@ class ModelCard:
     multiple: int = 8
     probability: tuple[float, float] = (12.0, -6.0)
     spread: float = 1.0
+    fit_spread: float = 1.0
     training: Mapping[str, Any] = field(default_factory=dict)
 
 

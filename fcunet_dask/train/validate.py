@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 import scipy.optimize
 
+from fcunet_dask.errors import ModelError
 from fcunet_dask.model.weights import ModelCard, find_weights, write_card
 from fcunet_dask.train.judge.contender import Contender, tune
 from fcunet_dask.train.judge.detection import tally, total
@@ -20,8 +21,8 @@ from fcunet_dask.types import Array
 
 _LOOSE: Final = {"refine": "none", "min_probability": 0.0, "max_peaks": 384}
 _LIKELY: Final = {"min_probability": 0.5}
-_ONE_SIGMA: Final = 2 * np.log(2)
-"""Median of |error/σ|² in two dimensions."""
+_ONE_SIGMA: Final = 0.6827
+"""Share of normal errors within 1 σ."""
 
 
 def validation(path: str | Path, every: int = 4) -> Callable[[Path], dict[str, float]]:
@@ -47,7 +48,7 @@ def validation(path: str | Path, every: int = 4) -> Callable[[Path], dict[str, f
 
 
 def calibrate_card(weights: Path, path: str | Path) -> ModelCard:
-    """Measure the probability of a disk, and the scale of the error, on validation data.
+    """Measure the probability of a disk, and the scales of errors, on validation data.
 
     Parameters
     ----------
@@ -59,6 +60,11 @@ def calibrate_card(weights: Path, path: str | Path) -> ModelCard:
     Returns
     -------
     ModelCard
+
+    Raises
+    ------
+    ModelError
+        If no disk was found.
     """
     judged = [scene.judged() for scene in open_scenes(path)]
     with TemporaryDirectory() as folder:
@@ -75,16 +81,28 @@ def _calibrated(weights: Path, card: ModelCard, judged: Sequence[Judged]) -> Mod
     found = _found(weights, judged)
     height, right = _judged_heights(found, judged)
     slope, level = _logistic(height, right)
-    card = replace(card, probability=(slope, level), spread=1.0)
+    card = replace(card, probability=(slope, level), spread=1.0, fit_spread=1.0)
     write_card(weights, card)
     likely = _found(weights, judged, **_LIKELY)
-    return replace(card, spread=_spread(likely, judged))
+    card = replace(card, spread=_spread(likely, judged))
+    write_card(weights, card)
+    fitted = _found(weights, judged, refine="fit", **_LIKELY)
+    return replace(card, fit_spread=_spread(fitted, judged))
 
 
 def _spread(found: Sequence[Found], judged: Sequence[Judged]) -> float:
-    """Factor that makes the median of whitened errors what it should be."""
-    square = (position_errors(found, judged).whitened ** 2).sum(axis=1)
-    return float(np.sqrt(np.median(square) / _ONE_SIGMA))
+    """Factor that brings 68 % of the whitened errors within 1 σ.
+
+    Raises
+    ------
+    ModelError
+        If no disk was found.
+    """
+    errors = np.abs(position_errors(found, judged).whitened)
+    if not np.isfinite(errors).any():
+        msg = "the network finds no disk of the validation set: train it longer"
+        raise ModelError(msg)
+    return float(np.nanquantile(errors, _ONE_SIGMA))
 
 
 def _found(weights: Path, judged: Sequence[Judged], **options: Any) -> list[Found]:

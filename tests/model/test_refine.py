@@ -4,7 +4,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from fcunet_dask.model.refine import Refinement
+from fcunet_dask.kernels.aperture import disk_image
+from fcunet_dask.kernels.rim import rim_positions
+from fcunet_dask.model.refine import Refinement, make_refinement
 from fcunet_dask.model.search import Candidates
 
 RADIUS = 5.0
@@ -32,7 +34,8 @@ def fitted(monkeypatch, position, covariance, good):
     )
     answer = (fits, np.array(good))
     monkeypatch.setattr(Refinement, "fit", lambda *_: answer)
-    return Refinement(None, np.ones((9, 9)), RADIUS, 1.0)
+    monkeypatch.setattr(Refinement, "_with_rim", lambda *_: fits.position)
+    return Refinement(None, None, np.ones((9, 9)), np.ones((9, 9)), RADIUS, 1.0)
 
 
 def test_a_good_fit_takes_the_place_of_the_position(monkeypatch):
@@ -71,3 +74,68 @@ def test_a_failed_fit_leaves_the_position_of_the_network(monkeypatch, value):
     np.testing.assert_allclose(found.covariance[0], 9 * np.array(prior[0]))
     np.testing.assert_allclose(found.position[1], [10.2, 20.2])
     assert np.isfinite(found.brightness).all()
+
+
+@pytest.fixture(scope="module")
+def scene():
+    """A disk that can be fitted, one behind a beam stop, and a place without any."""
+    places = np.array([[20.3, 15.6], [20.0, 45.0], [45.0, 30.0]])
+    mean = sum(disk_image((64, 64), tuple(p), RADIUS, 0.5) for p in places[:2])
+    counts = np.random.default_rng(5).poisson(2000 * mean)[None]
+    mask = np.ones((64, 64))
+    mask[8:32, 34:58] = 0
+    return places, counts * mask, make_refinement(mask, RADIUS, 0.5, structure=0.05)
+
+
+def test_real_fits_are_used_where_there_is_a_disk_only(scene):
+    places, counts, refine = scene
+    start = places + np.array([0.4, -0.3])
+    prior = candidates(start, [[0.2, 0, 0.2]] * 3)
+    found = refine.fitted_where_possible(counts, prior)
+    assert np.abs(found.position[0] - places[0]).max() < 0.06
+    assert found.covariance[0, 0] < 0.01
+    np.testing.assert_array_equal(found.position[1:], start[1:])
+    np.testing.assert_array_equal(found.covariance[1:], [[1.8, 0, 1.8]] * 2)
+    assert np.isfinite(found.brightness).all()
+    total = 2000 * np.pi * RADIUS**2
+    assert found.brightness[0] == pytest.approx(total, rel=0.05)
+    assert (found.brightness[1:] < 0.02 * total).all()
+
+
+def test_fitted_only_drops_what_could_not_be_fitted(scene):
+    places, counts, refine = scene
+    found = refine.fitted_only(counts, candidates(places + 0.3, [[0.2, 0, 0.2]] * 3))
+    assert np.abs(found.position - places[:1]).max() < 0.06
+    assert len(found.extra["probability"]) == len(found.score) == 1
+
+
+def test_rim_and_fit_each_count_half_where_there_is_no_noise():
+    place = np.array([[24.2, 31.7]])
+    y = np.arange(56)[:, None] - place[0, 0]
+    filling = np.maximum(1 + 0.15 * y, 0)
+    counts = 1e8 * (disk_image((56, 56), tuple(place[0]), RADIUS, 0.5) * filling)[None]
+    refine = make_refinement(np.ones((56, 56)), RADIUS, 0.5, structure=0.001)
+    prior = candidates(place, [[0.2, 0, 0.2]])
+    fits, good = refine.fit(counts, prior)
+    assert good.all()
+    image = np.zeros(1, int)
+    rim, _ = rim_positions(counts, refine.rim_mask, image, fits.position, refine.rim)
+    assert np.abs(rim - fits.position).max() > 0.05
+    found = refine.fitted_where_possible(counts, prior)
+    middle = 0.5 * (rim + fits.position)
+    np.testing.assert_allclose(found.position, middle, atol=0.01)
+
+
+def test_in_noise_the_fit_alone_counts():
+    place = np.array([[24.2, 31.7]])
+    mean = 0.3 * disk_image((56, 56), tuple(place[0]), RADIUS, 0.5) + 0.05
+    counts = np.random.default_rng(4).poisson(mean, (200, 56, 56))
+    refine = make_refinement(np.ones((56, 56)), RADIUS, 0.5, structure=0.05)
+    n = np.arange(200)
+    prior = candidates(np.repeat(place, 200, 0), [[0.2, 0, 0.2]] * 200)
+    prior.image = n
+    fits, good = refine.fit(counts, prior)
+    found = refine.fitted_where_possible(counts, prior)
+    alone = np.std((fits.position - place)[good])
+    assert good.sum() > 100
+    assert np.std((found.position - place)[good]) < 1.1 * alone

@@ -1,7 +1,10 @@
 """What a card learns from validation data."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+from fcunet_dask.errors import ModelError
 from fcunet_dask.model.weights import ModelCard, find_weights, write_card
 from fcunet_dask.train import validate
 
@@ -18,6 +21,22 @@ def test_the_logistic_curve_is_found_again(slope, level):
 def test_scores_are_probabilities_of_plain_heights():
     height = np.array([-3.0, 0.05, 0.5, 1.2])
     np.testing.assert_allclose(validate._logit(1 / (1 + np.exp(-height))), height)
+
+
+def test_the_spread_brings_two_thirds_of_the_errors_within_one_sigma(monkeypatch):
+    errors = 2.5 * np.random.default_rng(3).normal(size=(40_000, 2))
+    errors[::7] = np.nan
+    monkeypatch.setattr(
+        validate, "position_errors", lambda *_: SimpleNamespace(whitened=errors)
+    )
+    assert validate._spread([], []) == pytest.approx(2.5, rel=0.03)
+
+
+def test_who_finds_nothing_cannot_be_calibrated(monkeypatch):
+    none = SimpleNamespace(whitened=np.empty((0, 2)))
+    monkeypatch.setattr(validate, "position_errors", lambda *_: none)
+    with pytest.raises(ModelError, match="train it longer"):
+        validate._spread([], [])
 
 
 def test_an_interrupted_calibration_leaves_the_card_as_it_was(tmp_path, monkeypatch):
