@@ -7,6 +7,8 @@ import urllib.request
 import dask
 import pytest
 from fcunet_dask import estimate_probe, load_detector, run, simulate_scan
+from fcunet_dask.simulate.library import make_library
+from fcunet_dask.simulate.recipe import LibraryRecipe
 from hypothesis import settings
 from moto.server import ThreadedMotoServer
 from threadpoolctl import threadpool_limits
@@ -53,6 +55,32 @@ def detector(probe):
 def results(scan, tmp_path_factory):
     """What `run` makes of the scan, all by itself."""
     return run(scan.drop_vars("probe"), tmp_path_factory.mktemp("run") / "out")
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe():
+    """Four patterns, made in a second."""
+    return LibraryRecipe(
+        seed=5,
+        box=20.0,
+        size=96,
+        pixels=48,
+        depths=(24.0,),
+        depth_shares=(1.0,),
+        thicknesses=2,
+        block=2,
+        probes=1,
+        semiangle=(4.0, 9.0),
+        min_radius=2.0,
+        reflections=48,
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_library(tiny_recipe, tmp_path_factory):
+    """The library of this recipe."""
+    out = tmp_path_factory.mktemp("library") / "tiny.zarr"
+    return make_library(tiny_recipe, out, patterns=4)
 
 
 @pytest.fixture

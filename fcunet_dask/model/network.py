@@ -1,6 +1,7 @@
 """The two members of the family: the published network, mended, and ours."""
 
 from collections.abc import Callable
+from inspect import signature
 from typing import Any, Final
 
 import keras
@@ -129,10 +130,15 @@ def build_network(name: str, **options: Any) -> keras.Model:
     Raises
     ------
     ParameterError
-        If there is no such network.
+        If there is no such network, or it has no such option.
     """
     if name not in ARCHITECTURES:
         msg = f"no network {name!r}; there are {sorted(ARCHITECTURES)}"
+        raise ParameterError(msg)
+    known = signature(ARCHITECTURES[name]).parameters
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        msg = f"network {name!r} has no {', '.join(unknown)}; it has {sorted(known)}"
         raise ParameterError(msg)
     return ARCHITECTURES[name](**options)
 

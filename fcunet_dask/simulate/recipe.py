@@ -1,13 +1,12 @@
 """What a training library holds: a few numbers in a TOML file."""
 
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
+from fcunet_dask._recipes import read_recipe, refuse_unknown
 from fcunet_dask.errors import ParameterError, SimulationError
 from fcunet_dask.kernels.multislice import Grid
 from fcunet_dask.simulate.split import SPLITS
@@ -154,11 +153,7 @@ class LibraryRecipe:
         SimulationError
             If a key is unknown or a value is out of range.
         """
-        known = [f.name for f in fields(cls)]
-        unknown = sorted(set(values) - set(known))
-        if unknown:
-            msg = f"unknown keys in the recipe: {unknown}; known are {known}"
-            raise SimulationError(msg)
+        refuse_unknown(values, (f.name for f in fields(cls)), SimulationError)
         return cls(**values)
 
 
@@ -185,19 +180,7 @@ def load_recipe(source: str | Path) -> LibraryRecipe:
     >>> load_recipe("library").patterns_per_specimen
     75
     """
-    if str(source) in SHIPPED:
-        text = (files("fcunet_dask.simulate") / f"recipes/{source}.toml").read_text()
-    else:
-        try:
-            text = Path(source).read_text(encoding="utf-8")
-        except OSError as error:
-            msg = f"no recipe {str(source)!r}: shipped are {SHIPPED}, or give a file"
-            raise SimulationError(msg) from error
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        msg = f"{source} is no TOML: {error}"
-        raise SimulationError(msg) from error
+    values = read_recipe(source, "fcunet_dask.simulate", SHIPPED, SimulationError)
     return LibraryRecipe.from_dict(values)
 
 

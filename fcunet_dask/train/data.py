@@ -4,8 +4,10 @@ A batch is a function of (seed, step) alone: whoever makes it, however often a t
 was interrupted, it holds the same numbers.
 """
 
+import json
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from hashlib import sha256
 from typing import Any, Final
 
 import numpy as np
@@ -154,6 +156,13 @@ def _library(path: str) -> xr.Dataset:
     for name in ("parameter", "scale", "thickness_angstrom", "probe_scale", "truth"):
         library[name].load()
     return library
+
+
+def library_name(path: str) -> str:
+    """Name of what a library holds: a digest of its recipe and crystals."""
+    attrs = _library(path).attrs
+    what = [attrs["fcunet_dask"]["fingerprint"], attrs["provenance"]["crystals"]]
+    return sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def draw_example(

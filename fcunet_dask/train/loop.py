@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +22,7 @@ from fcunet_dask.model.weights import (
     write_whole,
 )
 from fcunet_dask.train.batches import batches
+from fcunet_dask.train.data import library_name
 from fcunet_dask.train.losses import disk_loss
 from fcunet_dask.train.recipe import TrainRecipe
 
@@ -77,8 +79,7 @@ def train(
     """
     out = Path(out)
     keras.utils.set_random_seed(recipe.seed)
-    keras.mixed_precision.set_dtype_policy(recipe.precision)
-    model, first = _resumed(recipe, out)
+    model, first = _resumed(recipe, library_name(str(library)), out)
     last = min(until or recipe.steps, recipe.steps)
     began, losses = time.process_time(), []
     source = batches(str(library), recipe, range(first, last), processes)
@@ -97,11 +98,11 @@ def train(
             "cpu_s": time.process_time() - began,
         }
         publish(averaged_network(model, recipe), recipe, step, out / NETWORK)
+        _keep(model, out / CHECKPOINT)
         if validate is not None:
             entry |= validate(out / NETWORK)
         began, losses = time.process_time(), []
         _append(out / HISTORY, entry)
-        _keep(model, out / CHECKPOINT)
         if report is not None:
             report(entry)
     return out / NETWORK
@@ -109,7 +110,8 @@ def train(
 
 def compiled(recipe: TrainRecipe) -> keras.Model:
     """Return an untrained network with its optimiser."""
-    model = build_network(recipe.network, **recipe.options)
+    with _precision(recipe.precision):
+        model = build_network(recipe.network, **recipe.options)
     if recipe.start:
         first = load_network(*find_weights(recipe.start))
         model.set_weights(first.get_weights())
@@ -132,9 +134,21 @@ def compiled(recipe: TrainRecipe) -> keras.Model:
     return model
 
 
+@contextmanager
+def _precision(policy: str) -> Iterator[None]:
+    """Build layers with a policy, and leave what was set before."""
+    before = keras.mixed_precision.dtype_policy()
+    keras.mixed_precision.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.mixed_precision.set_dtype_policy(before)
+
+
 def averaged_network(model: keras.Model, recipe: TrainRecipe) -> keras.Model:
     """Return a copy with the running average of the weights, without the optimiser."""
-    copy = build_network(recipe.network, **recipe.options)
+    with _precision(recipe.precision):
+        copy = build_network(recipe.network, **recipe.options)
     copy.set_weights(model.get_weights())
     if recipe.average and int(model.optimizer.iterations):
         averages = model.optimizer._model_variables_moving_average
@@ -165,9 +179,9 @@ def publish(
     return card
 
 
-def _resumed(recipe: TrainRecipe, out: Path) -> tuple[keras.Model, int]:
+def _resumed(recipe: TrainRecipe, library: str, out: Path) -> tuple[keras.Model, int]:
     """Return the network and the number of steps it has made."""
-    wanted = json.loads(json.dumps(recipe.to_dict()))
+    wanted = json.loads(json.dumps(recipe.to_dict() | {"library": library}))
     file = out / RECIPE
     if not out.exists() or not any(out.iterdir()):
         out.mkdir(parents=True, exist_ok=True)

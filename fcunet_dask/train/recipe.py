@@ -1,12 +1,11 @@
 """What a training is: a few numbers in a TOML file."""
 
-import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from importlib.resources import files
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
+from fcunet_dask._recipes import read_recipe, refuse_unknown
 from fcunet_dask.errors import ParameterError
 from fcunet_dask.simulate.conditions import ArtefactRecipe
 from fcunet_dask.train.data import DataRecipe
@@ -102,24 +101,21 @@ class TrainRecipe:
             If a key is unknown or a value is out of range.
         """
         data = dict(values.get("data", {}))
-        artefacts = data.pop("artefacts", None)
-        _refuse_unknown(DataRecipe, data, "data.")
-        if artefacts is not None:
-            _refuse_unknown(ArtefactRecipe, artefacts, "data.artefacts.")
-            ranges: dict[str, Any] = {
-                k: tuple(v) if isinstance(v, list) else v for k, v in artefacts.items()
-            }
-            data["artefacts"] = ArtefactRecipe(**ranges)
-        _refuse_unknown(cls, values, "")
-        return cls(**{**values, "data": DataRecipe(**data)})
+        changes = data.pop("artefacts", {})
+        refuse_unknown(data, _names(DataRecipe), ParameterError, "data.")
+        refuse_unknown(
+            changes, _names(ArtefactRecipe), ParameterError, "data.artefacts."
+        )
+        refuse_unknown(values, _names(cls), ParameterError)
+        ranges: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in changes.items()
+        }
+        artefacts = replace(DataRecipe().artefacts, **ranges)
+        return cls(**{**values, "data": DataRecipe(**data, artefacts=artefacts)})
 
 
-def _refuse_unknown(kind: type, values: Mapping[str, Any], prefix: str) -> None:
-    known = {f.name for f in fields(kind)}
-    unknown = sorted(f"{prefix}{name}" for name in set(values) - known)
-    if unknown:
-        msg = f"unknown keys in the recipe: {unknown}; known are {sorted(known)}"
-        raise ParameterError(msg)
+def _names(kind: type) -> list[str]:
+    return [f.name for f in fields(kind)]
 
 
 def load_recipe(source: str | Path) -> TrainRecipe:
@@ -144,16 +140,5 @@ def load_recipe(source: str | Path) -> TrainRecipe:
     >>> load_recipe("fcunet").network
     'fcunet'
     """
-    if str(source) in SHIPPED:
-        text = (files("fcunet_dask.train") / f"recipes/{source}.toml").read_text()
-    else:
-        try:
-            text = Path(source).read_text(encoding="utf-8")
-        except OSError as error:
-            msg = f"no recipe {str(source)!r}: shipped are {SHIPPED}, or give a file"
-            raise ParameterError(msg) from error
-    try:
-        return TrainRecipe.from_dict(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        msg = f"{source} is no TOML: {error}"
-        raise ParameterError(msg) from error
+    values = read_recipe(source, "fcunet_dask.train", SHIPPED, ParameterError)
+    return TrainRecipe.from_dict(values)

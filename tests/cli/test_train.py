@@ -6,8 +6,7 @@ import typer
 from fcunet_dask import load_detector
 from fcunet_dask.cli.train import train
 from fcunet_dask.errors import ParameterError
-from fcunet_dask.simulate.library import clean_pattern, make_library, open_library
-from fcunet_dask.simulate.recipe import LibraryRecipe
+from fcunet_dask.simulate.library import clean_pattern, open_library
 from fcunet_dask.train.loop import read_history
 from typer.testing import CliRunner
 
@@ -32,29 +31,10 @@ def run(*arguments):
     return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
-@pytest.fixture(scope="module")
-def library(tmp_path_factory):
-    recipe = LibraryRecipe(
-        seed=5,
-        box=20.0,
-        size=96,
-        pixels=48,
-        depths=(24.0,),
-        depth_shares=(1.0,),
-        thicknesses=2,
-        block=1,
-        probes=1,
-        semiangle=(4.0, 9.0),
-        min_radius=2.0,
-        reflections=48,
-    )
-    return make_library(recipe, tmp_path_factory.mktemp("library") / "a", patterns=2)
-
-
-def test_a_few_steps_make_a_detector(library, tmp_path):
+def test_a_few_steps_make_a_detector(tiny_library, tmp_path):
     recipe, out = tmp_path / "recipe.toml", tmp_path / "out"
     recipe.write_text(RECIPE)
-    common = ["--library", library, "--out", out, "--processes", 0, "--every", 1]
+    common = ["--library", tiny_library, "--out", out, "--processes", 0, "--every", 1]
     found = run(recipe, *common, "--steps", 2)
     assert found.exit_code == 0, found.output
     assert "2 of 2" in found.output
@@ -63,15 +43,15 @@ def test_a_few_steps_make_a_detector(library, tmp_path):
     detector = load_detector(
         str(out / "network.keras"), radius=3.0, min_probability=0.0, max_peaks=8
     )
-    pattern = clean_pattern(open_library(library), 0, 0, 1).pattern
+    pattern = clean_pattern(open_library(tiny_library), 0, 0, 1).pattern
     peaks = detector(1e5 * pattern[None])
     assert peaks.position.shape == (1, 8, 2)
     known = np.isfinite(peaks.position[0, :, 0])
     assert np.isfinite(peaks.probability[0][known]).all()
 
 
-def test_a_recipe_that_is_none_leaves_nothing(library, tmp_path):
+def test_a_recipe_that_is_none_leaves_nothing(tiny_library, tmp_path):
     out = tmp_path / "out"
-    found = run("nonsense", "--library", library, "--out", out)
+    found = run("nonsense", "--library", tiny_library, "--out", out)
     assert isinstance(found.exception, ParameterError)
     assert not out.exists()

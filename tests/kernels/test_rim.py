@@ -64,7 +64,7 @@ def test_the_variance_is_the_scatter(gain):
 
 def test_nothing_is_seen_far_off_or_behind_a_mask():
     counts = 1e4 * disk()[None]
-    assert np.isinf(located(counts, PLACE + (4.0, 0.0))[1]).all()
+    assert np.isinf(located(counts, PLACE + 4.0)[1]).all()
     mask = np.ones(SHAPE)
     mask[22, 33] = 0
     assert np.isinf(located(counts, mask=mask)[1]).all()

@@ -83,6 +83,7 @@ def test_a_file_gives_the_same_bits(name, tmp_path):
         ("unet", {}, r"'unet'.*fcunet_paper"),
         ("fcunet", {"filters": (8, 8), "gates": (2,)}, r"\(8, 8\).*\(2,\)"),
         ("fcunet", {"filters": (), "gates": ()}, "gates"),
+        ("fcunet", {"depth": 3}, r"no depth; it has \['filters', 'gates'\]"),
     ],
 )
 def test_networks_that_cannot_be_are_refused(name, options, named):

@@ -1,12 +1,14 @@
 """A training goes on where it was interrupted, and ends as if it never had been."""
 
 import json
+from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
 from fcunet_dask.errors import ModelError, StoreError
 from fcunet_dask.model.weights import find_weights, load_network
+from fcunet_dask.simulate.library import make_library
 from fcunet_dask.train import loop
 from fcunet_dask.train.data import DataRecipe
 from fcunet_dask.train.loop import (
@@ -134,6 +136,24 @@ def test_another_recipe_is_refused_by_what_differs(whole, tiny_library):
     other = TrainRecipe.from_dict(SHORT.to_dict() | {"rate": 0.1, "seed": 2})
     with pytest.raises(StoreError, match="other rate, seed"):
         train(other, tiny_library, whole[0], processes=0)
+
+
+def test_another_library_is_refused(whole, tiny_recipe, tmp_path):
+    other = make_library(
+        replace(tiny_recipe, seed=6), tmp_path / "other.zarr", patterns=2
+    )
+    with pytest.raises(StoreError, match="other library"):
+        train(SHORT, other, whole[0], processes=0)
+
+
+def test_a_validation_that_fails_costs_no_step(tiny_library, tmp_path):
+    def fail(_):
+        raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        train(SHORT, tiny_library, tmp_path, processes=0, every=2, validate=fail)
+    model = keras.saving.load_model(tmp_path / CHECKPOINT)
+    assert int(model.optimizer.iterations) == 2
 
 
 def test_a_folder_of_something_else_is_refused(tiny_library, tmp_path):

@@ -1,10 +1,12 @@
 """Recipes of a training: what they refuse, and that they travel as JSON."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from fcunet_dask.errors import FcunetError, ParameterError
 from fcunet_dask.model.weights import SHIPPED as WEIGHTS
+from fcunet_dask.train.data import DataRecipe
 from fcunet_dask.train.recipe import SHIPPED, TrainRecipe, load_recipe
 
 
@@ -28,6 +30,8 @@ def test_a_file_is_read(tmp_path):
     recipe = load_recipe(path)
     assert (recipe.steps, recipe.data.size) == (7, 32)
     assert recipe.data.artefacts.dose == (10.0, 20.0)
+    usual = DataRecipe().artefacts
+    assert replace(recipe.data.artefacts, dose=usual.dose) == usual
 
 
 @pytest.mark.parametrize(
