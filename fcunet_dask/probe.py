@@ -26,6 +26,8 @@ from fcunet_dask.types import Array
 _SAMPLE = 36
 _DISKS = 200
 _ROUND = 0.97
+_SATURATED = 0.05
+"""Share of a probe's pixels at the top of the range that no noise explains."""
 
 
 def measure_probe(
@@ -70,7 +72,7 @@ def measure_probe(
     ParameterError
         If the semi-angle is given without voltage and q_step.
     AnalysisError
-        If no disk is found, or the probe does not fit into the pattern.
+        If no disk is found, the probe is saturated, or it does not fit into the pattern.
     """
     validate(scan, PATTERN)
     patterns = _sample(scan)
@@ -134,8 +136,9 @@ def _measured_image(
 ) -> tuple[Array | None, str]:
     """Sum of vacuum patterns, if there are any, and where it is from."""
     if vacuum is not None:
-        image = np.asarray(vacuum, float)
-        image = image.reshape(-1, *image.shape[-2:]).sum(axis=0)
+        frames = np.asarray(vacuum, float)
+        _refuse_saturated(frames, "vacuum scan")
+        image = frames.reshape(-1, *frames.shape[-2:]).sum(axis=0)
         expected = scan[PATTERN.name].shape[2:]
         if image.shape != expected:
             msg = f"the vacuum probe has shape {image.shape}, the patterns {expected}"
@@ -146,10 +149,32 @@ def _measured_image(
         if 0 in chosen.shape:
             msg = f"the region {region} holds no position of the scan"
             raise ParameterError(msg)
+        _refuse_saturated(chosen, "region")
         return np.asarray(chosen.sum(("scan_y", "scan_x"), dtype=float)), "region"
     if PROBE.name in scan:
-        return np.asarray(validate(scan, PROBE)[PROBE.name], float), "file"
+        image = np.asarray(validate(scan, PROBE)[PROBE.name], float)
+        _refuse_saturated(image, "file")
+        return image, "file"
     return None, ""
+
+
+def _refuse_saturated(frames: Any, origin: str) -> None:
+    """Refuse a disk that is cut off at the most that 8, 10, 12, … bits can hold.
+
+    Its edge would seem to lie farther out than it does.
+    """
+    top = float(frames.max())
+    bits = np.log2(max(top, 0) + 1)
+    if bits < 8 or bits != np.rint(bits):
+        return
+    cut, bright = int((frames == top).sum()), int((frames > 0.5 * top).sum())
+    if cut >= 4 and cut > _SATURATED * bright:
+        msg = (
+            f"the probe ({origin}) is saturated: {cut} pixels hold {top:.0f}, the most "
+            f"of {bits:.0f} bits. Record it with less dose, or drop it from the scan: "
+            "the disks of the scan are then measured instead"
+        )
+        raise AnalysisError(msg)
 
 
 def _first_radius(

@@ -156,3 +156,31 @@ def test_a_probe_larger_than_the_pattern_is_refused(scan):
     large.attrs = {"calibration": Calibration(q_step=0.001, voltage=200).to_dict()}
     with pytest.raises(AnalysisError, match="does not fit"):
         estimate_probe(large, semiangle=5.0)
+
+
+def saturated(scan, bits):
+    """The vacuum probe on a camera of so many bits, its middle cut off."""
+    image = scan["probe"].to_numpy()
+    counts = np.random.default_rng(1).poisson(image * (3.0 * 2**bits / image.max()))
+    return np.minimum(counts, 2**bits - 1).astype(np.uint32)
+
+
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_a_saturated_probe_is_refused(scan, bits):
+    """It would give too large a radius without a word."""
+    counts = saturated(scan, bits)
+    with pytest.raises(AnalysisError, match=rf"hold {2**bits - 1}, .*{bits} bits"):
+        estimate_probe(scan, vacuum=counts)
+    with pytest.raises(AnalysisError, match=r"\(file\) is saturated"):
+        estimate_probe(scan.assign(probe=(("q_y", "q_x"), counts)))
+    whole = scan.assign(pattern=scan["pattern"] * 0 + counts.astype(np.float32))
+    with pytest.raises(AnalysisError, match=r"\(region\) is saturated"):
+        estimate_probe(whole, region=(slice(0, 2), slice(0, 2)))
+
+
+def test_a_probe_that_just_reaches_the_top_is_not_saturated(scan):
+    image = scan["probe"].to_numpy()
+    counts = np.random.default_rng(1).poisson(image * (3800 / image.max()))
+    counts = np.minimum(counts, counts.max())
+    counts[counts == counts.max()] = 4095
+    assert abs(estimate_probe(scan, vacuum=counts).attrs["radius"] - 4.2) < 0.05
