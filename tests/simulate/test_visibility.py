@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 from fcunet_dask.kernels.aperture import disk_image
+from fcunet_dask.simulate.artefacts import Artefacts, Clean
 from fcunet_dask.simulate.visibility import (
     Visibility,
     disk_significance,
+    elastic_pattern,
     frame_distance,
     visible_disks,
 )
@@ -115,3 +117,17 @@ def test_more_dose_shows_more():
         for dose in (0.1, 1, 10)
     ]
     assert counts[0] < counts[1] < counts[2]
+
+
+def test_what_is_in_disks_is_what_was_not_scattered_elsewhere():
+    """Half the frame is wide enough to hold what is scattered out of the disks."""
+    middle = np.array(SHAPE) // 2
+    places = middle + np.array([(0, 0), (20, -12)])
+    image = pattern(places, (0.8, 0.2), 5.0)
+    probe = pattern([middle], (1.0,), 5.0)
+    clean = Clean(image, probe, np.array([[0, 0], [0.4, -0.24]]), np.ones(2), 0.02)
+    np.testing.assert_allclose(elastic_pattern(clean, Artefacts()), image, atol=1e-9)
+    lossy = Artefacts(loss=0.3, loss_width=0.05, amorphous=0.25)
+    np.testing.assert_allclose(
+        elastic_pattern(clean, lossy), 0.7 * 0.75 * image, atol=1e-9
+    )

@@ -3,11 +3,14 @@
 import json
 
 import pytest
+import typer
+from fcunet_dask.cli.evaluate import evaluate as command
 from fcunet_dask.errors import ParameterError
 from fcunet_dask.plot.judge import judge_plots
 from fcunet_dask.train.judge import evaluate, report
 from fcunet_dask.train.judge.completion import remove_disks
-from fcunet_dask.train.judge.evaluate import Bench, judge, make_bench, read_results
+from fcunet_dask.train.judge.evaluate import Bench, make_bench, read_results
+from typer.testing import CliRunner
 
 
 def silent(*_):
@@ -24,11 +27,21 @@ def results(scenes, judged, tmp_path_factory):
         )
     ]
     bench = Bench(judged, judged, scenes, removed, {})
+    app = typer.Typer()
+    app.command()(command)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluate, "cpu_milliseconds", lambda make, size: 1.5)
-        for name in ("correlation", "template"):
-            judge(name, bench, out, silent)
+        patch.setattr(evaluate, "make_bench", lambda *_, **__: bench)
+        names = ("--detector", "correlation", "--detector", "template")
+        ran = CliRunner().invoke(app, ["--out", str(out), *names])
+    assert ran.exit_code == 0, ran.output
     return out, read_results(out)
+
+
+def test_the_command_leaves_tables_and_plots(results):
+    out, figures = results
+    assert (out / "report.md").read_text() == report.report(figures)
+    assert {p.name for p in out.glob("*.png")} == {"precision_recall.png", "dose.png"}
 
 
 def test_flat_disks_are_found_by_both(results):
