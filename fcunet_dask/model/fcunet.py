@@ -123,7 +123,6 @@ class FCUNet:
         found = found.thinned(limits, len(patterns), self.max_peaks)
         if self.refine == "fit":
             found = prepared.refine.fitted_where_possible(patterns, found)
-            found.covariance *= self.card.fit_spread**2
         return arrange(found, status, limits, len(patterns))
 
     def structure_factors(self, patterns: Array) -> Array:

@@ -20,6 +20,9 @@ _UNFITTED: Final = 3.0
 """Factor of the standard deviation of a position whose fit failed."""
 _UNEVEN: Final = 0.05
 """What uneven fillings move a fit and a rim by, σ, radii."""
+_HIDDEN: Final = 0.7
+"""Share of the network's standard deviation that a fit is given on top: the network
+knows which disks are filled such that an outline misleads."""
 _SAME: Final = 0.35
 """Distance within which a rim belongs to a fit, radii."""
 
@@ -48,6 +51,11 @@ class Refinement:
     rim_mask: Array
     radius: float
     gain: float
+
+    @property
+    def _uneven(self) -> float:
+        """Variance of one coordinate that uneven fillings cause, px²."""
+        return (_UNEVEN * self.radius) ** 2
 
     def on_device_of(self, array: Any) -> "Refinement":
         """Return it with its arrays on the device of `array`."""
@@ -85,9 +93,10 @@ class Refinement:
     def fitted_where_possible(self, patterns: Array, found: Candidates) -> Candidates:
         """Replace positions by those of fit and rim where the fit succeeded.
 
-        Where it failed, or is more than 4 σ off, the position stays as it is, with 3 ×
-        its standard deviation: disks that no outline fits say little about a lattice.
-        What a failed fit says, which may be no number, is not looked at.
+        Where it failed, or is farther off than 4 σ of both and of what uneven fillings
+        explain, the position stays as it is, with 3 × its standard deviation: disks
+        that no outline fits say little about a lattice. What a failed fit says, which
+        may be no number, is not looked at.
 
         Parameters
         ----------
@@ -104,9 +113,11 @@ class Refinement:
         fits, good = self.fit(patterns, found)
         step = xp.where(good[:, None], fits.position - found.position, 0.0)
         fitted = xp.where(good[:, None], fits.covariance, found.covariance)
-        total = xp.linalg.inv(_matrices(found.covariance + fitted))
+        uneven = 2 * self._uneven * xp.array([1.0, 0.0, 1.0])
+        total = xp.linalg.inv(_matrices(found.covariance + fitted + uneven))
         good = good & (xp.einsum("mi,mij,mj->m", step, total, step) < _AGREEING)
         kept = found.covariance * _UNFITTED**2
+        fitted = fitted + found.covariance * _HIDDEN**2
         return replace(
             found,
             position=xp.where(
@@ -130,7 +141,7 @@ class Refinement:
         place, variance = rim_positions(
             patterns, self.rim_mask, image, start, self.rim, self.gain
         )
-        uneven = (_UNEVEN * self.radius) ** 2
+        uneven = self._uneven
         more = xp.maximum(variance - fits.covariance[:, [0, 2]], 0)
         share = uneven / (more + 2 * uneven)
         step = place - start

@@ -33,9 +33,6 @@ class ModelCard:
         a, b of the probability of a disk, 1 / (1 + exp(−(a · height + b))).
     spread : float
         Factor of the standard deviation that the network reports, from validation data.
-    fit_spread : float
-        Factor of the standard deviation after the fit: what it takes for 68 % of the
-        errors on unknown crystals, whose disks are unevenly filled, to lie within 1 σ.
     training : mapping
         Recipe, data, cost and figures.
     """
@@ -46,7 +43,6 @@ class ModelCard:
     multiple: int = 8
     probability: tuple[float, float] = (12.0, -6.0)
     spread: float = 1.0
-    fit_spread: float = 1.0
     training: Mapping[str, Any] = field(default_factory=dict)
 
 

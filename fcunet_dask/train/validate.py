@@ -48,7 +48,7 @@ def validation(path: str | Path, every: int = 4) -> Callable[[Path], dict[str, f
 
 
 def calibrate_card(weights: Path, path: str | Path) -> ModelCard:
-    """Measure the probability of a disk, and the scales of errors, on validation data.
+    """Measure the probability of a disk, and the scale of the error, on validation data.
 
     Parameters
     ----------
@@ -81,13 +81,10 @@ def _calibrated(weights: Path, card: ModelCard, judged: Sequence[Judged]) -> Mod
     found = _found(weights, judged)
     height, right = _judged_heights(found, judged)
     slope, level = _logistic(height, right)
-    card = replace(card, probability=(slope, level), spread=1.0, fit_spread=1.0)
+    card = replace(card, probability=(slope, level), spread=1.0)
     write_card(weights, card)
     likely = _found(weights, judged, **_LIKELY)
-    card = replace(card, spread=_spread(likely, judged))
-    write_card(weights, card)
-    fitted = _found(weights, judged, refine="fit", **_LIKELY)
-    return replace(card, fit_spread=_spread(fitted, judged))
+    return replace(card, spread=_spread(likely, judged))
 
 
 def _spread(found: Sequence[Found], judged: Sequence[Judged]) -> float:

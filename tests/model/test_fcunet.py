@@ -258,17 +258,6 @@ def test_equal_detectors_have_equal_tokens(detector, weights, tmp_path):
         assert other.token != detector.token
 
 
-def test_positions_of_the_fit_are_as_uncertain_as_the_card_says(
-    weights, patterns, tmp_path
-):
-    options = {"radius": RADIUS, "structure": 0.05}
-    plain = FCUNet(weights=weights, **options)(patterns)
-    name = copy_of(weights, tmp_path, fit_spread=2.0)
-    found = FCUNet(weights=name, **options)(patterns)
-    np.testing.assert_array_equal(found.position, plain.position)
-    np.testing.assert_allclose(found.covariance, 4 * plain.covariance, rtol=1e-6)
-
-
 @pytest.mark.parametrize("values", [{"probability": (12.0, -9.0)}, {"spread": 3.0}])
 def test_another_calibration_is_another_detector(values, weights, patterns, tmp_path):
     """A card that was measured anew changes the answers, so also the token."""
