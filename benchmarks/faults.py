@@ -11,6 +11,7 @@ undisturbed run. A log that the workers write tells which blocks were searched, 
 import asyncio
 import contextlib
 import ctypes
+import importlib
 import multiprocessing
 import os
 import shutil
@@ -30,11 +31,13 @@ import numpy as np
 from fcunet_dask._commit import BlockStore
 from fcunet_dask.errors import FcunetError
 
+with contextlib.suppress(ImportError):
+    importlib.import_module("pint")  # where it is installed xarray imports it, late
 FORK = multiprocessing.get_context("fork")
 """Children have everything imported already; the parent opens nothing before it forks."""
-SCAN = (15, 15)
-BLOCK = (3, 3)
-BLOCKS = 25
+SCAN = (16, 12)
+BLOCK = (4, 4)
+BLOCKS = 12
 WORKERS = 2
 PAUSE = 0.03
 """Seconds a block takes at least."""
@@ -295,28 +298,30 @@ def out_of_memory(run):
 def disk_full(run):
     """Fill the disk of the results (tmpfs); then make it larger."""
     run.start_cluster()
-    mount("-t", "tmpfs", "-o", "size=400k", "none", run.out.parent)
+    mount("-t", "tmpfs", "-o", "size=250k", "none", run.out.parent)
     process = run.start_client()
     process.join(240)
     said = Path(f"{run.out}.error")
-    full = process.exitcode == 3 or (said.exists() and "full" in said.read_text())
-    if not full:
-        msg = "the disk was not full"
+    full = said.exists() and "the disk is full" in said.read_text()
+    if not full or not 0 < len(marks(run.out)) < BLOCKS:
+        msg = "the disk was not full while blocks were committed"
         raise RuntimeError(msg)
     mount("-o", "remount,size=64m", run.out.parent)
     run.finish()
 
 
 def input_corrupted(run):
-    """Flip a bit of a chunk of the scan, ahead of the workers; mend it when the run has failed."""
-    chunk = Path(run.scan) / "pattern" / "c" / "3" / "1" / "0" / "0"
-    whole = chunk.read_bytes()
-    data = bytearray(whole)
-    data[len(data) // 2] ^= 4
+    """Flip a bit of the scan ahead of the workers; mend it when the run has failed."""
+    last = Path(run.scan) / "pattern" / "c" / "3" / "2" / "0" / "0"
+    whole = last.read_bytes()
+    damaged = bytearray(whole)
+    damaged[len(whole) // 2] ^= 4
     run.start_cluster()
     process = run.start_client()
-    run.wait_for_blocks(BLOCKS // 3)  # the probe is measured; the last row is not reached
-    chunk.write_bytes(data)
+    run.wait_for_blocks(
+        BLOCKS // 3
+    )  # the probe is measured, the last block not reached
+    replace(last, damaged)
     try:
         process.join(240)
         said = Path(f"{run.out}.error").read_text()
@@ -324,8 +329,15 @@ def input_corrupted(run):
             msg = f"the damage was not told: {said}"
             raise RuntimeError(msg)
     finally:
-        chunk.write_bytes(whole)
+        replace(last, whole)
     run.finish()
+
+
+def replace(path, data):
+    """Put other bytes into a file at once: workers that read it now see either."""
+    new = path.with_suffix(".new")
+    new.write_bytes(data)
+    new.rename(path)
 
 
 def network_partition(run):
@@ -409,7 +421,8 @@ def names(scan):
     found = {}
     for y in range(SCAN[0] // BLOCK[0]):
         for x in range(SCAN[1] // BLOCK[1]):
-            block = patterns[y * 3 : y * 3 + 3, x * 3 : x * 3 + 3]
+            rows, columns = (slice(4 * i, 4 * i + 4) for i in (y, x))
+            block = patterns[rows, columns]
             block = np.ascontiguousarray(block).reshape(-1, *block.shape[2:])
             name = blake2b(block, digest_size=8).hexdigest()
             found[name] = (str(y), str(x))
@@ -429,6 +442,10 @@ def judge(out, log, known, expected):
     """Whether the end is the same, and which blocks were searched more than once."""
     entries = [line.split() for line in log.read_text().splitlines()]
     marked = marks(out)
+    strange = sorted({name for name, _ in entries if name not in known})
+    if strange:
+        msg = f"patterns that are not those of the scan were searched: {strange}"
+        raise RuntimeError(msg)
     late = sum(float(t) > marked[known[n]] for n, t in entries)
     again = len(entries) - BLOCKS
     found = content(out)
@@ -445,9 +462,7 @@ def prepare(folder):
         scan=SCAN, detector=(64, 64), radius=3.0, g1=(2.0, 12.0), g2=(12.0, -2.0),
         dose=1e4, blocks=BLOCK,
     )  # fmt: skip
-    fcunet_dask.save_scan(
-        scan[["pattern", "probe"]], folder / "scan.zarr", shard=(4, 4)
-    )
+    fcunet_dask.save_scan(scan[["pattern", "probe"]], folder / "scan.zarr", shard=BLOCK)
 
 
 def one(name, folder, detector, judged):
@@ -483,6 +498,7 @@ def one(name, folder, detector, judged):
 
 def main(repeats="20", chosen="", folder=None):
     """Print one row a fault."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background too
     chosen = chosen or ",".join(FAULTS)
     root = Path(tempfile.mkdtemp(prefix="faults-", dir=folder))
     try:
@@ -492,7 +508,7 @@ def main(repeats="20", chosen="", folder=None):
 
 
 def table(repeats, chosen, root):
-    """Measure and print."""
+    """Measure, each fault in turn, and print; what is interrupted prints what it has."""
     detector = fcunet_dask.load_detector("template", radius=3.0)
     in_child(prepare, root)
     known = in_child(names, str(root / "scan.zarr"))
@@ -500,35 +516,48 @@ def table(repeats, chosen, root):
     expected = one(
         "", root / "undisturbed", detector, lambda r: in_child(content, r.out)
     )[0]
-    print("| fault | runs | ended whole | bit-identical | finished blocks searched again "
-          "| blocks lost, mean (most) | s, median |")  # fmt: skip
-    print("| --- | --- | --- | --- | --- | --- | --- |")
-    for name in chosen:
-        rows, failed = [], 0
+    results = {name: [] for name in chosen}
+    try:
         for i in range(repeats):
-            folder = root / f"{name}-{i}"
-            folder.mkdir()
-            try:
-                rows.append(
-                    one(
-                        name,
-                        folder,
-                        detector,
-                        lambda r: in_child(judge, r.out, r.log, known, expected),
-                    )
-                )
-            except (RuntimeError, TimeoutError, subprocess.CalledProcessError) as error:
-                failed += 1
-                print(f"{name} {i}: {error}", file=sys.stderr)
-            shutil.rmtree(folder, ignore_errors=True)
-        same = sum(row[0][0] for row in rows)
-        late = sum(row[0][1] for row in rows)
-        again = [row[0][2] for row in rows] or [0]
-        seconds = np.median([row[1] for row in rows] or [0])
-        words = FAULTS[name].__doc__.rstrip(".")
-        print(f"| {words} | {repeats} | {repeats - failed} | {same} | {late} "
-              f"| {np.mean(again):.1f} ({max(again)}) | {seconds:.1f} |",
-              flush=True)  # fmt: skip
+            for name in chosen:
+                folder = root / f"{name}-{i}"
+                folder.mkdir()
+                results[name].append(tried(name, folder, detector, known, expected))
+                print(f"{name} {i}: {results[name][-1]}", file=sys.stderr, flush=True)
+                shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        print("| fault | runs | ended whole | bit-identical | finished blocks searched "
+              "again | blocks lost, mean (most) | s, median |")  # fmt: skip
+        print("| --- | --- | --- | --- | --- | --- | --- |")
+        for name, runs in results.items():
+            print(row(FAULTS[name].__doc__.rstrip("."), runs))
+
+
+def tried(name, folder, detector, known, expected):
+    """Return the judgement of one run and its seconds; None if it did not end well."""
+    try:
+        return one(
+            name,
+            folder,
+            detector,
+            lambda r: in_child(judge, r.out, r.log, known, expected),
+        )
+    except (RuntimeError, TimeoutError, subprocess.CalledProcessError) as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return None
+
+
+def row(words, runs):
+    """Return the row of one fault."""
+    ended = [run for run in runs if run is not None]
+    same = sum(whole for (whole, _, _), _ in ended)
+    late = sum(number for (_, number, _), _ in ended)
+    again = [number for (_, _, number), _ in ended] or [0]
+    seconds = np.median([seconds for _, seconds in ended] or [0])
+    return (
+        f"| {words} | {len(runs)} | {len(ended)} | {same} | {late} "
+        f"| {np.mean(again):.1f} ({max(again)}) | {seconds:.1f} |"
+    )
 
 
 def in_child(function, *args):

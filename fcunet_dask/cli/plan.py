@@ -12,8 +12,8 @@ from fcunet_dask.cli.screen import (
     errors,
     given_calibration,
     scan_shape_of,
-    workers,
 )
+from fcunet_dask.cli.where import Cluster, Workers, computing
 from fcunet_dask.io import open_scan
 from fcunet_dask.pipeline import Plan, Settings
 from fcunet_dask.pipeline import plan as make_plan
@@ -33,9 +33,8 @@ def plan(
     ] = None,
     vacuum: Annotated[Path | None, Option(help="File of patterns in vacuum.")] = None,
     detector: Annotated[str, Option(help="Name of the disk detector.")] = "template",
-    workers_: Annotated[
-        int, Option("--workers", help="Worker processes; 0 = threads.", min=0)
-    ] = 0,
+    cluster: Cluster = "none",
+    workers: Workers = 0,
 ) -> None:
     """Say what `strain` would do: blocks, tasks, bytes, memory, time.
 
@@ -52,7 +51,7 @@ def plan(
     settings = Settings(
         detector=detector, vacuum=None if vacuum is None else str(vacuum)
     )
-    with workers(workers_):
+    with computing(cluster, workers):
         found = make_plan(opened, out, settings=settings)
     console.print(table_of(found), highlight=False)
     for problem in found.problems:

@@ -42,22 +42,6 @@ def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
         yield report
 
 
-@contextmanager
-def workers(number: int) -> Iterator[None]:
-    """Compute on `number` worker processes; 0 = on threads of this one."""
-    if number <= 0:
-        yield
-        return
-    from fcunet_dask.cluster import connect_cluster  # noqa: PLC0415 - slow to start
-
-    client = connect_cluster("local", n_workers=number)
-    try:
-        yield
-    finally:
-        client.close()
-        client.cluster.close()
-
-
 def region(text: str | None, option: str) -> tuple[slice, slice] | None:
     """Parse ``ROWS,COLUMNS`` such as ``:,0:8``: rows and columns of the scan."""
     if text is None:

@@ -16,8 +16,8 @@ from fcunet_dask.cli.screen import (
     progress_bars,
     region,
     scan_shape_of,
-    workers,
 )
+from fcunet_dask.cli.where import Cluster, Workers, computing
 from fcunet_dask.io import open_scan
 from fcunet_dask.pipeline import Settings, run
 
@@ -63,9 +63,8 @@ def strain(
         str, Option(help="Surface of the beam: auto, constant, plane, parabola.")
     ] = "auto",
     detector: Annotated[str, Option(help="Name of the disk detector.")] = "template",
-    workers_: Annotated[
-        int, Option("--workers", help="Worker processes; 0 = threads.", min=0)
-    ] = 0,
+    cluster: Cluster = "none",
+    workers: Workers = 0,
     resume: Annotated[
         bool, Option(help="Go on with a run of the same scan and settings at OUT.")
     ] = True,
@@ -104,7 +103,7 @@ def strain(
         reference=region(reference, "--reference"),
         axes=_axes(axes),
     )
-    with workers(workers_), progress_bars() as progress:
+    with computing(cluster, workers), progress_bars() as progress:
         results = run(
             opened,
             out,

@@ -14,8 +14,8 @@ from fcunet_dask.cli.screen import (
     given_calibration,
     region,
     scan_shape_of,
-    workers,
 )
+from fcunet_dask.cli.where import Cluster, Workers, computing
 from fcunet_dask.pipeline import Scanned, Settings
 from fcunet_dask.pipeline import survey as run_survey
 
@@ -39,9 +39,8 @@ def survey(
         str | None, Option(help="Unstrained ROWS,COLUMNS, such as ':,0:8'.")
     ] = None,
     detector: Annotated[str, Option(help="Name of the disk detector.")] = "template",
-    workers_: Annotated[
-        int, Option("--workers", help="Worker processes; 0 = threads.", min=0)
-    ] = 0,
+    cluster: Cluster = "none",
+    workers: Workers = 0,
     overwrite: Annotated[
         bool, Option("--overwrite", help="Replace results of other settings.")
     ] = False,
@@ -58,7 +57,7 @@ def survey(
         detector=detector,
         reference=region(reference, "--reference"),
     )
-    with workers(workers_):
+    with computing(cluster, workers):
         rows = run_survey(
             sorted(glob.glob(scans)) or [],  # noqa: PTH207 - absolute patterns too
             out,

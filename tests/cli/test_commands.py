@@ -8,6 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from distributed import LocalCluster
 from fcunet_dask import simulate_scan
 from fcunet_dask.pipeline import open_results
 
@@ -64,10 +65,18 @@ def test_strain_says_what_it_chose_and_draws_it(file, results):
     assert results.with_suffix(".png").stat().st_size > 20_000
 
 
-def test_strain_on_worker_processes_is_the_same(file, results, tmp_path):
+@pytest.mark.parametrize("kind", ["local", "address"])
+def test_strain_on_a_cluster_is_the_same(file, results, tmp_path, kind):
     out = tmp_path / "out.zarr"
     words = ("--q-step", 0.02, "--reference", ":,0:3", "--workers", 1)
-    typed("strain", file, out, *words)
+    if kind == "local":
+        typed("strain", file, out, *words)
+    else:
+        options = {"processes": False, "protocol": "tcp://", "dashboard_address": ":0"}
+        with LocalCluster(n_workers=1, threads_per_worker=1, **options) as cluster:
+            address = cluster.scheduler_address
+            said = typed("strain", file, out, *words, "--cluster", address)
+        assert f"scheduler {address}\nworkers tcp://" in said
     first, second = open_results(results), open_results(out)
     np.testing.assert_array_equal(first.bragg_q.values, second.bragg_q.values)
 

@@ -89,7 +89,6 @@ class Kubelet:
         ]
         package = Path(fcunet_dask.__file__).parents[1]
         mounts += [f"{p}:{p}" for p in {sys.prefix, sys.base_prefix, str(package)}]
-        mounts += [f"{ROOT}/deploy:/opt/fcunet-dask/deploy"]
         env = {e["name"]: e["value"] for e in container["env"]}
         env |= {"PATH": f"{sys.prefix}/bin:/usr/bin:/bin", "PYTHONPATH": str(package)}
         args = list(container["args"])

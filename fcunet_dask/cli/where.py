@@ -1,0 +1,106 @@
+"""Where commands compute: the words behind ``--cluster`` and ``--workers``."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, Final
+
+import typer
+import yaml
+
+from fcunet_dask.cli.screen import console
+from fcunet_dask.errors import ComputeError
+
+Cluster = Annotated[
+    str,
+    typer.Option(
+        "--cluster",
+        envvar="FCUNET_CLUSTER",
+        help="Where to compute: none (this process), local (worker processes), cuda, "
+        "slurm, kubernetes, or the address or scheduler file of a Dask cluster; its "
+        "options follow after commas: slurm,jobs=2,account=m1234.",
+    ),
+]
+Workers = Annotated[
+    int,
+    typer.Option(
+        "--workers",
+        min=0,
+        help="Worker processes on this machine; of another cluster, how many to wait "
+        "for. 0: one a core; one.",
+    ),
+]
+HERE: Final = {"local", "cuda"}
+PATIENCE_S: Final = 600
+
+
+@contextmanager
+def computing(cluster: str, workers: int) -> Iterator[Any]:
+    """Compute on a cluster for as long as the block lasts.
+
+    Parameters
+    ----------
+    cluster : str
+        ``none``, or what `fcunet_dask.connect_cluster` knows with its options behind
+        commas. ``none`` with workers is ``local``.
+    workers : int
+        As `Workers` says.
+
+    Yields
+    ------
+    distributed.Client or None
+        None is this process alone. A cluster that was started for the block ends with
+        it; one that was there before goes on.
+
+    Raises
+    ------
+    ParameterError, MissingDependencyError
+        If there is no such cluster.
+    ComputeError
+        If its workers do not come.
+    """
+    where, options = _parsed(cluster)
+    if where == "none" and not workers:
+        yield None
+        return
+    from fcunet_dask.cluster import connect_cluster  # noqa: PLC0415 - slow to start
+
+    where = "local" if where == "none" else where
+    if where in HERE and workers:
+        options["n_workers"] = workers
+    client = connect_cluster(where, **options)
+    started = client.cluster
+    try:
+        if where not in HERE:
+            _await(client, max(workers, 1))
+        yield client
+    finally:
+        client.close()
+        if started is not None:
+            started.close()
+
+
+def _parsed(text: str) -> tuple[str, dict[str, Any]]:
+    """Take ``NAME,OPTION=VALUE,…`` apart; values are numbers, truths or words."""
+    where, *rest = text.split(",")
+    pairs = [word.partition("=") for word in rest]
+    wrong = [name for name, _, value in pairs if not name or not value]
+    if wrong:
+        msg = f"--cluster: expected NAME,OPTION=VALUE,… got {text!r}"
+        raise typer.BadParameter(msg)
+    return where, {name: yaml.safe_load(value) for name, _, value in pairs}
+
+
+def _await(client: Any, number: int) -> None:
+    """Wait for workers, and say where they are."""
+    try:
+        client.wait_for_workers(number, timeout=PATIENCE_S)
+    except TimeoutError as error:
+        came = len(client.nthreads())
+        msg = f"--cluster: {came} of {number} workers came within {PATIENCE_S} s"
+        raise ComputeError(msg) from error
+    places = " ".join(sorted(client.nthreads()))
+    console.print(
+        f"scheduler {client.scheduler.address}\nworkers {places}",
+        highlight=False,
+        soft_wrap=True,
+    )
