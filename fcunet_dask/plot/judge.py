@@ -70,5 +70,6 @@ def _strain(results: Results, kinds: list[str]) -> Figure:
             truth = 100 * np.array(profile["true"])
         ax.plot(truth, color="k", lw=0.8, label="truth")
         ax.set(title=kind, xlabel="column", ylabel="ε_xx, %")
-    axes[0].legend(ncols=4)
+    lines, labels = axes[0].get_legend_handles_labels()
+    figure.legend(lines, labels, loc="outside upper center", ncols=len(labels))
     return figure
