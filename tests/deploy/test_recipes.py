@@ -53,7 +53,7 @@ def used(text):
     """Yield each Dask command of a shell script or a document with its options."""
     joined = text.replace("\\\n", " ")
     for line in joined.splitlines():
-        found = re.search(r"(?:dask|WORKER) (scheduler|worker)?(.*)", line)
+        found = re.search(r"(?<!-)(?:dask|WORKER) (scheduler|worker)?(.*)", line)
         if found and "--" in found[2] and not line.startswith("#"):
             yield found[1] or "worker", set(re.findall(r"(?<=\s)--[a-z][a-z-]+", line))
 
