@@ -55,6 +55,9 @@ class Place(Protocol):
     def stamp(self, key: str) -> Stamp | None:
         """Return the version of what is at `key`; None where there is nothing."""
 
+    def size(self, key: str) -> int:
+        """Return the bytes at `key`; 0 where there is nothing."""
+
     def delete(self, key: str) -> None:
         """Delete `key`, if it is there."""
 
@@ -177,6 +180,13 @@ class FolderPlace:
     def stamp(self, key: str) -> Stamp | None:
         """Return inode and time of a file."""
         return _stamp(self.path / key)
+
+    def size(self, key: str) -> int:
+        """Return the length of a file."""
+        try:
+            return (self.path / key).stat().st_size
+        except FileNotFoundError:
+            return 0
 
     def delete(self, key: str) -> None:
         """Delete a file."""
@@ -304,6 +314,13 @@ class ObjectPlace:
         except FileNotFoundError:
             return None
         return Stamp(info["e_tag"], int(info["last_modified"].timestamp() * 1e9))
+
+    def size(self, key: str) -> int:
+        """Return the length of an object."""
+        try:
+            return int(_obstore().head(_bucket(self.url), key)["size"])
+        except FileNotFoundError:
+            return 0
 
     def delete(self, key: str) -> None:
         """Delete an object."""

@@ -341,9 +341,9 @@ def _refuse_missing(array: zarr.Array[Any], folder: Place, slices: Slices) -> No
     )
     for index in itertools.product(*spans):
         key = array.metadata.encode_chunk_key(index)
-        if folder.stamp(key) is None:
+        if not folder.size(key):
             msg = (
-                f"{folder.name}: chunk {key} is missing; the store is damaged: copy it "
-                "again, or convert the scan again"
+                f"{folder.name}: chunk {key} is missing or empty; the store is damaged: "
+                "copy it again, or convert the scan again"
             )
             raise ReaderError(msg)

@@ -34,7 +34,7 @@ class StoreInUseError(StoreError):
 
 
 class ComputeError(FcunetError, RuntimeError):
-    """Workers died on a block, again and again."""
+    """Workers did not come, or died on a block again and again."""
 
 
 class SimulationError(FcunetError, ValueError):

@@ -1,6 +1,7 @@
 """A task reads its own block, from files that may be damaged, replaced or odd."""
 
 import pickle
+from pathlib import Path
 
 import dask
 import dask.array as da
@@ -215,9 +216,10 @@ def test_flipped_bit_raises(tmp_path, where):
         source.read(everything)
 
 
-def test_missing_chunk_is_no_zeros(tmp_path):
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"")])
+def test_missing_or_empty_chunk_is_no_zeros(tmp_path, damage):
     source = write_zarr(tmp_path / "a.zarr", chunks=(2, 2, 6, 8), shards=(4, 4, 6, 8))
-    (tmp_path / "a.zarr" / "pattern" / "c" / "0" / "1" / "0" / "0").unlink()
+    damage(tmp_path / "a.zarr" / "pattern" / "c" / "0" / "1" / "0" / "0")
     with pytest.raises(ReaderError, match="chunk c/0/1/0/0 is missing"):
         source.read(BOX)
     left = (slice(0, 4), slice(0, 4), *BOX[2:])

@@ -1,13 +1,12 @@
 """``fcunet-dask simulate``: a training library from a recipe, or a scan to judge on."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from fcunet_dask.cli.screen import console, progress_bars
+from fcunet_dask.cli.where import Cluster, Workers, computing
 
 
 def simulate(
@@ -19,13 +18,8 @@ def simulate(
         str,
         typer.Option(help="library, fine, validation, test, or a TOML file."),
     ] = "library",
-    cluster: Annotated[
-        str,
-        typer.Option(
-            help="Where to compute: none (this process), local (its cores), or the "
-            "address or scheduler file of a Dask cluster."
-        ),
-    ] = "local",
+    cluster: Cluster = "local",
+    workers: Workers = 0,
     engine: Annotated[
         str, typer.Option(help="numpy, or cupy for workers with a GPU.")
     ] = "numpy",
@@ -52,7 +46,7 @@ def simulate(
         return
     from fcunet_dask.simulate.library import make_library  # noqa: PLC0415 - heavy
 
-    with _client(cluster) as client, progress_bars() as report:
+    with computing(cluster, workers) as client, progress_bars() as report:
         path = make_library(
             recipe,
             out,
@@ -79,20 +73,3 @@ def _simulate_multilayer(kind: str, out: Path, *, overwrite: bool) -> None:
             overwrite=overwrite,
         )
     console.print(f"scan: {out}", highlight=False)
-
-
-@contextmanager
-def _client(cluster: str) -> Iterator[Any]:
-    """Connect to where blocks are simulated; None is this process alone."""
-    if cluster == "none":
-        yield None
-        return
-    from fcunet_dask.cluster import connect_cluster  # noqa: PLC0415 - slow to start
-
-    client = connect_cluster(cluster)
-    try:
-        yield client
-    finally:
-        client.close()
-        if cluster == "local":
-            client.cluster.close()
