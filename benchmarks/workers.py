@@ -1,0 +1,77 @@
+"""Strong and weak scaling of whole runs, from a file to strain, on one and two workers.
+
+python benchmarks/workers.py [repeats]
+
+Workers are processes of one thread. *Strong*: the same scan; *weak*: twice the scan on
+two workers. Each repeat runs all three in turn; ratios are those of its own times.
+"""
+
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import fcunet_dask
+import numpy as np
+from distributed import Client, LocalCluster
+
+SCAN, BLOCKS = (96, 192), (16, 16)
+
+
+def main(repeats="3"):
+    folder = Path(tempfile.mkdtemp())
+    try:
+        scans = [make(folder / f"{n}.zarr", (SCAN[0], n * SCAN[1])) for n in (1, 2)]
+        rows = []
+        for _ in range(int(repeats)):
+            one, two = (seconds(scans[0], folder / "out", n) for n in (1, 2))
+            rows.append((one, two, seconds(scans[1], folder / "out", 2)))
+    finally:
+        shutil.rmtree(folder)
+    one, two, double = np.array(rows).T
+    patterns, blocks = np.prod(SCAN), np.prod(SCAN) // np.prod(BLOCKS)
+    print("| | patterns | blocks | workers | s, median | patterns/s | efficiency |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for name, factor, number, time_, share in (
+        ("one", 1, 1, one, np.ones_like(one)),
+        ("strong", 1, 2, two, one / (2 * two)),
+        ("weak", 2, 2, double, one / double),
+    ):
+        print(
+            f"| {name} | {factor * patterns} | {factor * blocks} | {number} "
+            f"| {np.median(time_):.1f} | {factor * patterns / np.median(time_):.0f} "
+            f"| {100 * np.median(share):.0f} % ({100 * share.min():.0f} – "
+            f"{100 * share.max():.0f}) |"
+        )
+
+
+def make(path, shape):
+    scan = fcunet_dask.simulate_scan(scan=shape, detector=(128, 128), blocks=BLOCKS)
+    fcunet_dask.save_scan(scan.drop_vars("probe"), path)
+    return path
+
+
+def seconds(path, out, workers):
+    """Wall time of one run on that many workers, which are warm."""
+    shutil.rmtree(out, ignore_errors=True)
+    with (
+        LocalCluster(
+            n_workers=workers, threads_per_worker=1, dashboard_address=":0"
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        client.run(warm)
+        scan = fcunet_dask.open_scan(path, blocks=BLOCKS)
+        began = time.perf_counter()
+        fcunet_dask.run(scan, out)
+        return time.perf_counter() - began
+
+
+def warm():
+    """Import what a block needs."""
+    fcunet_dask.load_detector("template", radius=4.0, edge=0.5)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
