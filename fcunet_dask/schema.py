@@ -182,4 +182,5 @@ def q_units(dataset: xr.Dataset) -> str:
     for name in (*Q, BRAGG_Q.name, G1.name):
         if name in dataset.variables and "units" in dataset[name].attrs:
             return str(dataset[name].attrs["units"])
-    return "px"
+    calibration = dataset.attrs.get("calibration") or {}
+    return "px" if calibration.get("q_step") is None else "1/Å"

@@ -70,6 +70,8 @@ def test_all_results_are_there_with_their_reasons(results):
     for variable in (*BRAGG_VARIABLES, *LATTICE_VARIABLES, *STRAIN_VARIABLES):
         assert results[variable.name].dims == variable.dims
     assert results["scan_y"].attrs["units"] == "nm"
+    for name in ("g1", "basis_g1", "reference_g2", "map_q_x", "origin", "residual"):
+        assert results[name].attrs["units"] == "1/Å", name
     provenance = results.attrs["provenance"]
     for key in (
         "version",

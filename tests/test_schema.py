@@ -61,3 +61,7 @@ def test_units_follow_those_of_q():
     assert schema.q_units(pattern()) == "px"
     scan = pattern().assign_coords(q_y=("q_y", [0, 1, 2], {"units": "1/Å"}))
     assert schema.q_units(scan) == "1/Å"
+    # results that are computed block by block have no detector axes
+    for q_step, units in ((0.02, "1/Å"), (None, "px")):
+        without = pattern().assign_attrs(calibration={"q_step": q_step})
+        assert schema.q_units(without) == units
