@@ -106,6 +106,7 @@ def test_ours_moves_with_the_pattern():
     Not to the last bit: convolutions see zeros beyond the border, which stay where they
     are, and the gates carry a trace of that everywhere.
     """
+    keras.utils.set_random_seed(3)
     network = awake(build_network("fcunet", filters=(4, 6, 6), gates=(1, 2, 2)))
     counts, probe, mask = scene((96, 96))
     plain = np.asarray(network([counts, probe, mask], training=False))
@@ -113,13 +114,16 @@ def test_ours_moves_with_the_pattern():
     found = np.asarray(network([moved, probe, mask], training=False))
     back = np.roll(found, (-8, 16), (1, 2))[:, 28:-28, 28:-28]
     inside = plain[:, 28:-28, 28:-28]
-    assert np.abs(back - inside).max() < SHIFT * inside.std()
-    unmoved = np.abs(found[:, 28:-28, 28:-28] - inside).max()
-    assert unmoved > 10 * SHIFT * inside.std()
+    assert rms(back - inside) < SHIFT * inside.std()
+    assert rms(found[:, 28:-28, 28:-28] - inside) > 10 * SHIFT * inside.std()
 
 
-SHIFT = 0.2
-"""Largest trace of the border, in deviations of the output; 0.1 is measured, with random
+def rms(values):
+    return np.sqrt((values**2).mean())
+
+
+SHIFT = 0.05
+"""Trace of the border, in deviations of the output; 0.005 to 0.04 are measured with random
 weights, of which the gates let more through than trained ones."""
 
 BOTH = """
