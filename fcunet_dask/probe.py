@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from scipy.ndimage import binary_opening
 
 from fcunet_dask._source import source_of
 from fcunet_dask.calibration import Calibration
@@ -79,7 +80,7 @@ def measure_probe(
     mask = _mask(scan, patterns)
     if patterns.dtype.kind == "f":
         patterns = np.where(np.isfinite(patterns), patterns, 0)
-    image, origin = _measured_image(scan, vacuum, region)
+    image, origin = _measured_image(scan, mask, vacuum, region)
     shape = None if image is None else measure_disk(image, mask)
     if shape is not None and not np.isfinite(shape.radius):
         msg = f"no disk in the probe ({origin}): it has no counts"
@@ -132,43 +133,52 @@ def _mask(scan: xr.Dataset, patterns: Array) -> Array:
 
 
 def _measured_image(
-    scan: xr.Dataset, vacuum: Any, region: tuple[slice, slice] | None
+    scan: xr.Dataset,
+    mask: Array,
+    vacuum: Any,
+    region: tuple[slice, slice] | None,
 ) -> tuple[Array | None, str]:
     """Sum of vacuum patterns, if there are any, and where it is from."""
     if vacuum is not None:
         frames = np.asarray(vacuum, float)
-        _refuse_saturated(frames, "vacuum scan")
-        image = frames.reshape(-1, *frames.shape[-2:]).sum(axis=0)
+        frames = frames.reshape(-1, *frames.shape[-2:])
+        image = frames.sum(axis=0)
         expected = scan[PATTERN.name].shape[2:]
         if image.shape != expected:
             msg = f"the vacuum probe has shape {image.shape}, the patterns {expected}"
             raise ParameterError(msg)
+        _refuse_saturated(frames.max(axis=0), mask, "vacuum scan")
         return image, "vacuum scan"
     if region is not None:
         chosen = scan[PATTERN.name].isel(scan_y=region[0], scan_x=region[1])
         if 0 in chosen.shape:
             msg = f"the region {region} holds no position of the scan"
             raise ParameterError(msg)
-        _refuse_saturated(chosen, "region")
-        return np.asarray(chosen.sum(("scan_y", "scan_x"), dtype=float)), "region"
+        over = ("scan_y", "scan_x")
+        sums = {"sum": chosen.sum(over, dtype=float), "most": chosen.max(over)}
+        both = xr.Dataset(sums).compute()
+        _refuse_saturated(both["most"].to_numpy(), mask, "region")
+        return both["sum"].to_numpy(), "region"
     if PROBE.name in scan:
         image = np.asarray(validate(scan, PROBE)[PROBE.name], float)
-        _refuse_saturated(image, "file")
+        _refuse_saturated(image, mask, "file")
         return image, "file"
     return None, ""
 
 
-def _refuse_saturated(frames: Any, origin: str) -> None:
+def _refuse_saturated(brightest: Array, mask: Array, origin: str) -> None:
     """Refuse a disk that is cut off at the most that 8, 10, 12, … bits can hold.
 
-    Its edge would seem to lie farther out than it does.
+    Its edge would seem to lie farther out than it does. Single pixels at the top, and
+    those that do not measure, are not the disk's.
     """
-    top = float(frames.max())
+    seen = np.where(mask, brightest, 0)
+    top = float(seen.max())
     bits = np.log2(max(top, 0) + 1)
-    if bits < 8 or bits != np.rint(bits):
+    if not (np.isfinite(bits) and bits >= 8 and bits == np.rint(bits)):
         return
-    cut, bright = int((frames == top).sum()), int((frames > 0.5 * top).sum())
-    if cut >= 4 and cut > _SATURATED * bright:
+    cut = int(binary_opening(seen == top, np.ones((2, 2))).sum())
+    if cut > _SATURATED * (seen > 0.5 * top).sum():
         msg = (
             f"the probe ({origin}) is saturated: {cut} pixels hold {top:.0f}, the most "
             f"of {bits:.0f} bits. Record it with less dose, or drop it from the scan: "

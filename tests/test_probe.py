@@ -184,3 +184,17 @@ def test_a_probe_that_just_reaches_the_top_is_not_saturated(scan):
     counts = np.minimum(counts, counts.max())
     counts[counts == counts.max()] = 4095
     assert abs(estimate_probe(scan, vacuum=counts).attrs["radius"] - 4.2) < 0.05
+
+
+def test_hot_pixels_at_the_top_are_no_saturation(scan):
+    image = scan["probe"].to_numpy()
+    counts = np.random.default_rng(1).poisson(image * (9000 / image.max()))
+    rows, columns = np.indices((4, 5)) * 7 + 3
+    counts[rows, columns] = 65535
+    estimate_probe(scan, vacuum=counts)  # does not raise
+    gap = np.ones(image.shape, bool)
+    gap[:, 10:13] = False
+    counts[:, 10:13] = 65535
+    masked = scan.assign(mask=(("q_y", "q_x"), gap))
+    found = estimate_probe(masked, vacuum=counts)
+    assert found.attrs["origin"] == "vacuum scan"

@@ -117,36 +117,37 @@ class Refinement:
         total = xp.linalg.inv(_matrices(found.covariance + fitted + uneven))
         good = good & (xp.einsum("mi,mij,mj->m", step, total, step) < _AGREEING)
         kept = found.covariance * _UNFITTED**2
-        fitted = fitted + found.covariance * _HIDDEN**2
+        reported = fitted + found.covariance * _HIDDEN**2
         return replace(
             found,
             position=xp.where(
                 good[:, None],
-                self._with_rim(patterns, found.image, fits),
+                self._with_rim(patterns, found.image, found.position + step, fitted),
                 found.position,
             ),
             brightness=xp.maximum(xp.nan_to_num(fits.intensity, posinf=0.0), 0),
-            covariance=xp.where(good[:, None], fitted, kept),
+            covariance=xp.where(good[:, None], reported, kept),
         )
 
-    def _with_rim(self, patterns: Array, image: Array, fits: DiskFits) -> Array:
-        """Mean of the positions of fit and rim.
+    def _with_rim(
+        self, patterns: Array, image: Array, position: Array, covariance: Array
+    ) -> Array:
+        """Mean of the positions of fit, whose covariance is given, and rim.
 
         Uneven fillings pull the two independently, by s each; the noise of the rim, σ_r,
         is more than that of the fit, σ_f, which it contains. The share of the rim of the
         smallest error is s² / (σ_r² − σ_f² + 2 s²): half where there is no noise.
         """
-        xp = namespace(fits.position)
-        start = xp.nan_to_num(fits.position)
+        xp = namespace(position)
         place, variance = rim_positions(
-            patterns, self.rim_mask, image, start, self.rim, self.gain
+            patterns, self.rim_mask, image, position, self.rim, self.gain
         )
         uneven = self._uneven
-        more = xp.maximum(variance - fits.covariance[:, [0, 2]], 0)
+        more = xp.maximum(variance - covariance[:, [0, 2]], 0)
         share = uneven / (more + 2 * uneven)
-        step = place - start
+        step = place - position
         near = xp.hypot(*step.T) < _SAME * self.radius
-        return fits.position + xp.where(near[:, None], share * step, 0.0)
+        return position + xp.where(near[:, None], share * step, 0.0)
 
 
 def make_refinement(

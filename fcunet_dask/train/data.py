@@ -160,7 +160,7 @@ def _library(path: str) -> xr.Dataset:
 
 def library_name(path: str) -> str:
     """Name of what a library holds: a digest of its recipe and crystals."""
-    attrs = _library(path).attrs
+    attrs = open_library(path, partial=True).attrs
     what = [attrs["fcunet_dask"]["fingerprint"], attrs["provenance"]["crystals"]]
     return sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -34,7 +34,7 @@ def fitted(monkeypatch, position, covariance, good):
     )
     answer = (fits, np.array(good))
     monkeypatch.setattr(Refinement, "fit", lambda *_: answer)
-    monkeypatch.setattr(Refinement, "_with_rim", lambda *_: fits.position)
+    monkeypatch.setattr(Refinement, "_with_rim", lambda *given: given[3])
     return Refinement(None, None, np.ones((9, 9)), np.ones((9, 9)), RADIUS, 1.0)
 
 
