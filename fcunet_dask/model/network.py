@@ -28,7 +28,9 @@ _MOMENTUM: Final = 0.98
 
 
 def fcunet(
-    filters: tuple[int, ...] = (24, 48, 96), gates: tuple[int, ...] = (8, 16, 16)
+    filters: tuple[int, ...] = (24, 48, 96),
+    gates: tuple[int, ...] = (8, 16, 16),
+    depth: int = 1,
 ) -> keras.Model:
     """Build ours: complex gates in Fourier space, and a small U-Net in q-space.
 
@@ -38,6 +40,8 @@ def fcunet(
         Channels of the levels, finest (half the pixels of the pattern) first.
     gates : tuple of int
         Complex channels of the `SpectralGate` of each level.
+    depth : int
+        Residual blocks of the deepest level and of each on the way up.
 
     Returns
     -------
@@ -65,11 +69,12 @@ def fcunet(
         image = _convolved(layers.Concatenate()([image, gated]), width)
         skips.append(image)
         image = layers.MaxPooling2D()(image)
-    image = skips.pop()
+    image = _deepened(skips.pop(), filters[-1], depth)
     for width in filters[-2::-1]:
         image = layers.Conv2D(width, 1, use_bias=False)(image)
         image = layers.UpSampling2D()(image)
         image = _convolved(layers.Concatenate()([skips.pop(), image]), width)
+        image = _deepened(image, width, depth)
     image = layers.Conv2D(4 * len(HEADS), 3, padding="same", dtype="float32")(image)
     output = DepthToSpace(dtype="float32")(image)
     return keras.Model([pattern, probe, mask], output, name="fcunet")
@@ -154,6 +159,19 @@ def _convolved(image: Any, width: int) -> Any:
     image = layers.Conv2D(width, 3, padding="same", use_bias=False)(image)
     image = layers.BatchNormalization(momentum=_MOMENTUM)(image)
     return layers.Activation("relu")(image)
+
+
+def _deepened(image: Any, width: int, depth: int) -> Any:
+    """Residual blocks, each of which begins as the identity (Goyal et al. 2017)."""
+    for _ in range(depth):
+        change = layers.Conv2D(width, 3, padding="same", use_bias=False)(
+            _convolved(image, width)
+        )
+        change = layers.BatchNormalization(
+            momentum=_MOMENTUM, gamma_initializer="zeros"
+        )(change)
+        image = layers.Add()([image, change])
+    return image
 
 
 def _complex_block(image: Any, width: int, depth: int) -> Any:

@@ -1,9 +1,12 @@
 """Disks taken out of a pattern: what a network must not add of its own accord."""
 
+from dataclasses import replace
+
 import numpy as np
 from scipy.spatial import cKDTree
 
 from fcunet_dask.kernels.aperture import edge_profile
+from fcunet_dask.simulate.artefacts import Clean
 from fcunet_dask.simulate.visibility import Visibility, frame_distance
 from fcunet_dask.types import Array
 
@@ -36,6 +39,31 @@ def lonely_disks(
     apart = cKDTree(lit).query(place, 2)[0][:, 1] > 2.6 * radius
     room = frame_distance(positions, shape) > 2 * radius
     return np.flatnonzero((labels == Visibility.VISIBLE) & apart & room)
+
+
+def without_disks(clean: Clean, rows: Array, radius: float) -> Clean:
+    """Take reflections out of a clean pattern.
+
+    What the experiment adds to it afterwards, the inelastic halo of a disk and the tails
+    of the point spread, then lacks them, too: nothing tells where they were.
+
+    Parameters
+    ----------
+    clean : Clean
+        The pattern.
+    rows : array
+        int (k,), rows of ``clean.q``.
+    radius : float
+        Of the disks, px.
+
+    Returns
+    -------
+    Clean
+        Truth and probe as they were.
+    """
+    middle = np.array(clean.pattern.shape) // 2
+    places = clean.q[rows] / clean.q_step + middle
+    return replace(clean, pattern=erase_disks(clean.pattern, places, radius))
 
 
 def erase_disks(image: Array, places: Array, radius: float) -> Array:

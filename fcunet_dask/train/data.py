@@ -20,7 +20,7 @@ from fcunet_dask.kernels.spikes import cap_spikes
 from fcunet_dask.model.scale import binning
 from fcunet_dask.simulate.artefacts import Artefacts, Clean, Observation, expect, expose
 from fcunet_dask.simulate.conditions import ArtefactRecipe, draw_artefacts
-from fcunet_dask.simulate.erasure import erase_disks, lonely_disks
+from fcunet_dask.simulate.erasure import lonely_disks, without_disks
 from fcunet_dask.simulate.library import clean_pattern, open_library
 from fcunet_dask.simulate.visibility import (
     Visibility,
@@ -32,7 +32,7 @@ from fcunet_dask.types import Array
 
 _EDGE: Final = 0.5
 _TRIES: Final = 8
-_MOST_ERASED: Final = 6
+_MOST_ERASED: Final = 8
 _KNOWN: Final = 0.5
 """Share of cameras whose hot and dead pixels the mask knows."""
 
@@ -54,6 +54,8 @@ class Example:
         (n,) |V_g| relative to the strongest visible one; the direct beam has 1.
     radius : float
         Of the disks, px.
+    emptied : array
+        (k, 2) as (y, x), px: where disks were taken out.
     """
 
     pattern: Array
@@ -63,6 +65,7 @@ class Example:
     label: Array
     strength: Array
     radius: float
+    emptied: Array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +95,7 @@ class DataRecipe:
     size: int = 64
     crops: int = 8
     jitter: float = 0.25
-    erased: float = 0.3
+    erased: float = 0.5
     artefacts: ArtefactRecipe = field(
         default_factory=lambda: ArtefactRecipe(dose=(5e2, 2e6), scintillator=0.35)
     )
@@ -139,15 +142,17 @@ def make_batch(path: str, recipe: DataRecipe, batch: int, seed: int, step: int) 
         for _ in range(recipe.crops):
             cut = _turned(_cropped(example, recipe.size, rng), rng)
             inputs.append((cut.pattern, cut.probe, cut.mask))
-            targets.append(
-                render_target(
-                    cut.position, cut.label, cut.strength, cut.mask.shape, cut.radius
-                )
-            )
+            targets.append(_target(cut))
     for target, (_, _, mask) in zip(targets, inputs, strict=True):
         target[..., 4] *= mask
     stacked = (np.stack(part)[..., None] for part in zip(*inputs, strict=True))
     return tuple(stacked), np.stack(targets)
+
+
+def _target(cut: Example) -> Array:
+    size = cut.mask.shape
+    truth = cut.position, cut.label, cut.strength
+    return render_target(*truth, (size[0], size[1]), cut.radius, cut.emptied)
 
 
 @lru_cache(maxsize=2)
@@ -247,17 +252,14 @@ def observed_example(
     -------
     Example
     """
-    expected = expect(clean, artefacts, second)
-    elastic = elastic_pattern(clean, artefacts, second)
-    position = expected.q / clean.q_step + np.array(clean.pattern.shape) // 2
-    label = _labels(expected, elastic, artefacts, position, radius)
+    expected, position, label = _seen(clean, artefacts, second, radius)
+    emptied = position[:0]
     if erased:
         choice = lonely_disks(position, label, radius, clean.pattern.shape)
-        places = position[rng.permutation(choice)[:erased]]
-        image = erase_disks(expected.pattern, places, radius)
-        expected = replace(expected, pattern=image)
-        elastic = erase_disks(elastic, places, radius)
-        label = _labels(expected, elastic, artefacts, position, radius)
+        rows = rng.permutation(choice[choice < len(clean.q)])[:erased]
+        emptied = position[rows]
+        clean = without_disks(clean, rows, radius)
+        expected, position, label = _seen(clean, artefacts, second, radius)
     seen = expose(expected, _unsaturated(artefacts, expected.probe), rng)
     label[_shadowed(position, seen.mask)] = Visibility.FAINT
     top = seen.strength[1:].max(initial=0.0)
@@ -274,21 +276,25 @@ def observed_example(
         label,
         strength,
         radius / factor,
+        (emptied - 0.5 * (factor - 1)) / factor,
     )
 
 
-def _labels(
-    expected: Observation,
-    elastic: Array,
-    artefacts: Artefacts,
-    position: Array,
-    radius: float,
-) -> Array:
-    """Say what can be seen of each reflection."""
-    counts = expected.pattern * artefacts.dose + artefacts.camera.read_noise**2
-    return visible_disks(
-        counts, position, radius, _EDGE, expected.strength, elastic * artefacts.dose
+def _seen(
+    clean: Clean, artefacts: Artefacts, second: Clean | None, radius: float
+) -> tuple[Observation, Array, Array]:
+    """Return what the camera gets, where its reflections are, what shows of each."""
+    expected = expect(clean, artefacts, second)
+    position = expected.q / clean.q_step + np.array(clean.pattern.shape) // 2
+    label = visible_disks(
+        expected.pattern * artefacts.dose + artefacts.camera.read_noise**2,
+        position,
+        radius,
+        _EDGE,
+        expected.strength,
+        elastic_pattern(clean, artefacts, second) * artefacts.dose,
     )
+    return expected, position, label
 
 
 def _unsaturated(artefacts: Artefacts, probe: Array) -> Artefacts:
@@ -348,6 +354,7 @@ def _cropped(example: Example, size: int, rng: np.random.Generator) -> Example:
         probe=_window(example.probe, half, size),
         mask=mask,
         position=example.position - first,
+        emptied=example.emptied - first,
     )
 
 
@@ -365,14 +372,26 @@ def _window(image: Array, first: Array, size: int) -> Array:
 def _turned(example: Example, rng: np.random.Generator) -> Example:
     """Reflect and transpose at random; the middle of the probe stays at size // 2."""
     pattern, probe, mask = example.pattern, example.probe, example.mask
-    position, size = example.position, example.pattern.shape[0]
+    places, size = [example.position, example.emptied], example.pattern.shape[0]
     for axis in (0, 1):
         if rng.random() < 0.5:
             pattern, mask = np.flip(pattern, axis), np.flip(mask, axis)
             probe = np.roll(np.flip(probe, axis), 1 - size % 2, axis)
-            position = position.copy()
-            position[:, axis] = size - 1 - position[:, axis]
+            places = [_mirrored(p, axis, size) for p in places]
     if rng.random() < 0.5:
         pattern, probe, mask = pattern.T, probe.T, mask.T
-        position = position[:, ::-1]
-    return replace(example, pattern=pattern, probe=probe, mask=mask, position=position)
+        places = [p[:, ::-1] for p in places]
+    return replace(
+        example,
+        pattern=pattern,
+        probe=probe,
+        mask=mask,
+        position=places[0],
+        emptied=places[1],
+    )
+
+
+def _mirrored(places: Array, axis: int, size: int) -> Array:
+    out = places.copy()
+    out[:, axis] = size - 1 - out[:, axis]
+    return out

@@ -7,10 +7,11 @@ from keras import ops
 
 FOREGROUND: Final = 10.0
 """Weight of the middle of a disk over that of the background."""
-STRUCTURE: Final = 1.0
-"""Weight of the structure-factor image over that of the heat map."""
-POSITION: Final = 0.2
-"""Weight of the positions over that of the heat map."""
+STRUCTURE: Final = 0.25
+"""Weight of the structure factors of disks over that of the images."""
+POSITION: Final = 0.05
+"""Weight of the positions over that of the images: with it the gradients of the three
+are of one size."""
 LEAST, LARGEST = -4.0, 1.5
 """Range of the logarithm of a standard deviation, px."""
 
@@ -19,9 +20,10 @@ LEAST, LARGEST = -4.0, 1.5
 def disk_loss(target: Any, output: Any) -> Any:
     """Squared errors of the images, negative log-likelihood of the positions.
 
-    ⟨a (1 + 10 h)((ĥ − h)² + (ŝ − s)²)⟩ + 0.2 ⟨σ̂ (|δ̂ − δ|²/2σ̂² + 2 log σ̂)⟩ near
-    disks, with a = 0 where nothing is asked. The factor σ̂, which is not differentiated,
-    keeps the few disks of tiny σ̂ from taking over (Seitzer et al., ICLR 2022, β = 1/2).
+    ⟨a (1 + 10 h)((ĥ − h)² + (ŝ − s)²)⟩ over all pixels, with a = 0 where nothing is
+    asked, + ⟨¼ (ŝ − s)² + 0.05 σ̂ (|δ̂ − δ|²/2σ̂² + 2 log σ̂)⟩ near disks. The factor
+    σ̂, which is not differentiated, keeps the few disks of tiny σ̂ from taking over
+    (Seitzer et al., ICLR 2022, β = 1/2).
 
     Parameters
     ----------
@@ -38,12 +40,12 @@ def disk_loss(target: Any, output: Any) -> Any:
     heat, structure = target[..., 0], target[..., 1]
     asked, near = target[..., 4], target[..., 5] * target[..., 4]
     axes = (1, 2)
-    error = ops.square(output[..., 0] - heat)
-    error = error + STRUCTURE * ops.square(output[..., 1] - structure)
+    miss = ops.square(output[..., 1] - structure)
+    error = ops.square(output[..., 0] - heat) + miss
     images = ops.mean(asked * (1.0 + FOREGROUND * heat) * error, axis=axes)
     log_deviation = ops.clip(output[..., 4], LEAST, LARGEST)
     square = ops.sum(ops.square(output[..., 2:4] - target[..., 2:4]), axis=-1)
     surprise = 0.5 * square * ops.exp(-2.0 * log_deviation) + 2.0 * log_deviation
     surprise = surprise * ops.stop_gradient(ops.exp(log_deviation))
-    positions = ops.sum(near * surprise, axis=axes) / (ops.sum(near, axis=axes) + 1.0)
-    return images + POSITION * positions
+    disks = near * (STRUCTURE * miss + POSITION * surprise)
+    return images + ops.sum(disks, axis=axes) / (ops.sum(near, axis=axes) + 1.0)

@@ -13,8 +13,11 @@ it ends at 4 σ."""
 REACH: Final = 1.8
 """Pixels this near to a disk learn its offset, px."""
 CHANNELS: Final = ("heat", "structure_factor", "offset_y", "offset_x", "asked", "near")
-"""Channels of a target. ``asked``: 0 where nothing is asked (doubtful disks, masked
-pixels); ``near``: 1 where the offset counts."""
+"""Channels of a target. ``asked``: weight of a pixel, 0 where nothing is asked (doubtful
+disks, masked pixels); ``near``: 1 where the offset counts."""
+EMPTY: Final = 10.0
+"""Weight of the middle of a place whose disk was taken out over that of the background:
+that of a disk."""
 
 
 def render_target(
@@ -23,6 +26,7 @@ def render_target(
     strength: Array,
     shape: tuple[int, int],
     radius: float,
+    emptied: Array | None = None,
 ) -> Array:
     """Render the target of one pattern.
 
@@ -38,6 +42,8 @@ def render_target(
         Rows and columns.
     radius : float
         Of the disks, px: doubtful ones blank out half of it.
+    emptied : array, optional
+        (k, 2) as (y, x), px: where disks were taken out.
 
     Returns
     -------
@@ -51,6 +57,9 @@ def render_target(
     doubtful = inside & (labels == Visibility.FAINT)
     hidden = max(1.5, 0.5 * radius)
     blank = _nearest(positions[doubtful], shape, hidden)[0] < hidden
+    if emptied is not None and len(emptied):
+        distance = _nearest(emptied, shape, margin)[0]
+        target[..., 4] += EMPTY * np.exp(-(distance**2) / (2 * SIGMA**2))
     target[blank, 4] = 0.0
     seen = inside & (labels == Visibility.VISIBLE)
     if not seen.any():

@@ -64,6 +64,24 @@ def test_by_default_there_are_at_most_two_million_weights(name):
     assert parameters(network) == trained <= 2_000_000
 
 
+def test_residual_blocks_begin_as_the_identity():
+    """Whatever their other weights are; once their scale is not 0 they change much."""
+    network = build_network("fcunet", **SMALL["fcunet"], depth=2)
+    inputs = list(scene((32, 32), 2))
+    normal = [b for b in network.layers if hasattr(b, "gamma")]
+    last = [b for b in normal if not np.asarray(b.gamma).any()]
+    assert len(last) == 2 * len(SMALL["fcunet"]["filters"])
+    first = np.asarray(network(inputs, training=False))
+    rng = np.random.default_rng(9)
+    for block in last:
+        convolution = block._inbound_nodes[0].input_tensors[0]._keras_history.operation
+        convolution.kernel.assign(rng.normal(0, 1, convolution.kernel.shape))
+    np.testing.assert_array_equal(network(inputs, training=False), first)
+    for block in last:
+        block.gamma.assign(np.ones(block.gamma.shape))
+    assert np.ptp(np.asarray(network(inputs, training=False)) - first) > 1
+
+
 @pytest.mark.parametrize("name", MULTIPLE)
 def test_a_file_gives_the_same_bits(name, tmp_path):
     network = awake(build_network(name, **SMALL[name]))
@@ -83,7 +101,7 @@ def test_a_file_gives_the_same_bits(name, tmp_path):
         ("unet", {}, r"'unet'.*fcunet_paper"),
         ("fcunet", {"filters": (8, 8), "gates": (2,)}, r"\(8, 8\).*\(2,\)"),
         ("fcunet", {"filters": (), "gates": ()}, "gates"),
-        ("fcunet", {"depth": 3}, r"no depth; it has \['filters', 'gates'\]"),
+        ("fcunet", {"width": 3}, r"no width; it has \['depth', 'filters', 'gates'\]"),
     ],
 )
 def test_networks_that_cannot_be_are_refused(name, options, named):

@@ -2,7 +2,8 @@
 
 import numpy as np
 from fcunet_dask.kernels.aperture import disk_image
-from fcunet_dask.simulate.erasure import erase_disks, lonely_disks
+from fcunet_dask.simulate.artefacts import Artefacts, Camera, Clean, expect
+from fcunet_dask.simulate.erasure import erase_disks, lonely_disks, without_disks
 from fcunet_dask.simulate.visibility import Visibility
 
 SHAPE, RADIUS, HEIGHT = (96, 80), 5.3, 25
@@ -60,3 +61,31 @@ def test_only_visible_disks_that_touch_no_other_are_lonely():
     found = lonely_disks(places.astype(float), labels, RADIUS, SHAPE)
     assert found.tolist() == np.flatnonzero(lonely).tolist()
     assert lonely_disks(places[:1].astype(float), labels[:1], RADIUS, SHAPE).size == 0
+
+
+def test_a_reflection_taken_out_leaves_no_halo():
+    """Its inelastic halo and the tails of the camera go with it; all is linear."""
+    middle, step = np.array(SHAPE) // 2, 0.02
+
+    def clean(places):
+        probe = disk_image(SHAPE, tuple(middle), RADIUS, 0.5)
+        image = 1e-4 * disks(places) + probe / 200
+        q = np.concatenate([[(0.0, 0.0)], (PLACES - middle) * step])
+        parts = image.astype(np.float32), probe.astype(np.float32), q, np.ones(3), step
+        return Clean(*parts)
+
+    foggy = Artefacts(
+        loss=0.4, loss_width=0.05, camera=Camera(sigma=0.8, tail=0.2, reach=6.0)
+    )
+    left, never, whole = (
+        expect(c, foggy).pattern
+        for c in (
+            without_disks(clean(PLACES), np.array([1]), RADIUS),
+            clean(PLACES[1:]),
+            clean(PLACES),
+        )
+    )
+    taken = np.abs(whole - never)
+    assert np.abs(left - never).max() < 0.005 * taken.max()
+    naive = erase_disks(whole, PLACES[:1], RADIUS)
+    assert np.abs(naive - never).max() > 5 * np.abs(left - never).max()

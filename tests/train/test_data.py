@@ -201,6 +201,12 @@ def test_erased_disks_are_neither_in_the_pattern_nor_in_the_truth():
     )
     gone = (whole.label == Visibility.VISIBLE) & (without.label == Visibility.ABSENT)
     assert gone.sum() == 2
+    assert len(whole.emptied) == 0
+    by_row = np.argsort(without.emptied[:, 0])
+    wanted = whole.position[gone]
+    np.testing.assert_allclose(
+        without.emptied[by_row], wanted[np.argsort(wanted[:, 0])]
+    )
     kept = ~gone
     np.testing.assert_array_equal(whole.label[kept], without.label[kept])
     y, x = np.indices(whole.pattern.shape)

@@ -20,17 +20,17 @@ def by_hand(target, output):
     """Pixel by pixel."""
     losses = []
     for t, o in zip(target.astype(float), output.astype(float), strict=True):
-        images, positions, near = 0.0, 0.0, 0.0
+        images, disks, near = 0.0, 0.0, 0.0
         for at in np.ndindex(t.shape[:2]):
             heat, structure, dy, dx, asked, close = t[at]
-            square = (o[at][0] - heat) ** 2 + (o[at][1] - structure) ** 2
-            images += asked * (1 + 10 * heat) * square
+            wrong = (o[at][1] - structure) ** 2
+            images += asked * (1 + 10 * heat) * ((o[at][0] - heat) ** 2 + wrong)
             log = min(max(o[at][4], -4), 1.5)
             miss = (o[at][2] - dy) ** 2 + (o[at][3] - dx) ** 2
             surprise = miss / (2 * np.exp(log) ** 2) + 2 * log
-            positions += asked * close * np.exp(log) * surprise
+            disks += asked * close * (0.25 * wrong + 0.05 * np.exp(log) * surprise)
             near += asked * close
-        losses.append(images / t[..., 0].size + 0.2 * positions / (near + 1))
+        losses.append(images / t[..., 0].size + disks / (near + 1))
     return losses
 
 

@@ -5,8 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from fcunet_dask.simulate.erasure import erase_disks, lonely_disks
-from fcunet_dask.simulate.visibility import Visibility, frame_distance
+from fcunet_dask.simulate.artefacts import expect
+from fcunet_dask.simulate.erasure import lonely_disks, without_disks
+from fcunet_dask.simulate.visibility import (
+    Visibility,
+    elastic_pattern,
+    frame_distance,
+)
 from fcunet_dask.train.judge.match import Found, near
 from fcunet_dask.train.judge.truth import ABSENT_SHARE, Judged, Scene
 from fcunet_dask.types import Array
@@ -51,7 +56,7 @@ def false_rate(found: Found, places: Array, judged: Judged) -> tuple[int, int]:
 
 
 def remove_disks(scene: Scene, judged: Judged) -> tuple[Scene, Array]:
-    """Take some visible, well separated disks out of a pattern before it is counted.
+    """Take some visible, well separated disks out of the simulated pattern.
 
     Parameters
     ----------
@@ -63,20 +68,22 @@ def remove_disks(scene: Scene, judged: Judged) -> tuple[Scene, Array]:
     Returns
     -------
     scene : Scene
-        The same with background in the place of these disks.
+        The same, with the same artefacts, had these reflections not been there.
     places : numpy.ndarray
         (k, 2): where they were, px; none where no disk stands alone.
     """
     shape = judged.counts.shape
     choice = lonely_disks(judged.position, judged.label, judged.radius, shape)
     rng = np.random.default_rng([8, *judged.key])
-    places = judged.position[rng.permutation(choice)[:MOST_REMOVED]]
-    image, elastic = (
-        erase_disks(a, places, judged.radius)
-        for a in (scene.expected.pattern, scene.elastic)
+    rows = rng.permutation(choice)[:MOST_REMOVED]
+    clean = without_disks(scene.clean, rows, judged.radius)
+    without = replace(
+        scene,
+        clean=clean,
+        expected=expect(clean, scene.artefacts),
+        elastic=elastic_pattern(clean, scene.artefacts),
     )
-    expected = replace(scene.expected, pattern=image)
-    return replace(scene, expected=expected, elastic=elastic), places
+    return without, judged.position[rows]
 
 
 def removed_rate(

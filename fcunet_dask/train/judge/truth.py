@@ -9,7 +9,13 @@ import xarray as xr
 from scipy.spatial import cKDTree
 
 from fcunet_dask.probe import measure_probe
-from fcunet_dask.simulate.artefacts import Artefacts, Observation, expect, expose
+from fcunet_dask.simulate.artefacts import (
+    Artefacts,
+    Clean,
+    Observation,
+    expect,
+    expose,
+)
 from fcunet_dask.simulate.conditions import ArtefactRecipe, draw_artefacts
 from fcunet_dask.simulate.crystals import Crystal
 from fcunet_dask.simulate.draw import library_crystals
@@ -110,6 +116,8 @@ class Scene:
 
     Attributes
     ----------
+    clean : Clean
+        What was simulated.
     expected : Observation
         From `fcunet_dask.simulate.artefacts.expect`, without noise.
     elastic : array
@@ -126,11 +134,11 @@ class Scene:
         What `Judged.condition` has of specimen and microscope.
     """
 
+    clean: Clean
     expected: Observation
     elastic: Array
     artefacts: Artefacts
     potential: Array
-    q_step: float
     key: tuple[int, int]
     condition: dict[str, Any]
 
@@ -144,7 +152,8 @@ class Scene:
             art = replace(art, dose=dose, probe_dose=dose * art.probe_dose / art.dose)
         seed = [SEED, 2, *self.key, round(art.dose)]
         seen = expose(self.expected, art, np.random.default_rng(seed))
-        probe = vacuum_probe(seen, self.q_step)
+        q_step = self.clean.q_step
+        probe = vacuum_probe(seen, q_step)
         radius, edge = probe.attrs["radius"], max(probe.attrs["edge"], _LEAST_EDGE)
         place = self.positions()
         counts = self.expected.pattern.astype(float) * art.dose
@@ -153,7 +162,7 @@ class Scene:
             key=self.key,
             counts=seen.pattern,
             probe=probe,
-            q_step=self.q_step,
+            q_step=q_step,
             position=place,
             label=label,
             flux=flux,
@@ -171,7 +180,7 @@ class Scene:
     def positions(self) -> Array:
         """Where the reflections are: (n, 2), px."""
         middle = np.array(self.expected.pattern.shape) // 2
-        return np.asarray(self.expected.q / self.q_step + middle)
+        return np.asarray(self.expected.q / self.clean.q_step + middle)
 
     def truth(self, dose: float, radius: float, edge: float) -> tuple[Array, Array]:
         """Flux and label of each reflection, expected at a dose."""
@@ -231,11 +240,11 @@ def _scene(
     truth = one["truth"].to_numpy()
     depth = float(one["thickness_angstrom"][thickness]) / 10
     return Scene(
+        clean=clean,
         expected=expect(clean, artefacts),
         elastic=elastic_pattern(clean, artefacts),
         artefacts=artefacts,
         potential=truth[np.isfinite(truth[:, 0]), 5].astype(float),
-        q_step=clean.q_step,
         key=(specimen, thickness),
         condition={
             "thickness": depth,

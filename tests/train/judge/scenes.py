@@ -38,11 +38,11 @@ def make_scene(seed=0, thickness=20.0, dose=1e6):
     )
     artefacts = Artefacts(dose=dose, probe_dose=10 * dose, camera=Camera(bits=32))
     return Scene(
+        clean=clean,
         expected=expect(clean, artefacts),
         elastic=elastic_pattern(clean, artefacts),
         artefacts=artefacts,
         potential=strength,
-        q_step=STEP,
         key=(seed, 0),
         condition={
             "thickness": thickness,
