@@ -44,6 +44,9 @@ class Store(Protocol):
     def has(self, block_id: tuple[int, int]) -> bool:
         """Whether a block is committed."""
 
+    def expect_room(self, block_id: tuple[int, int]) -> None:
+        """Refuse a block that cannot be written."""
+
     def write(self, block_id: tuple[int, int], values: Mapping[str, Array]) -> None:
         """Commit a block."""
 
@@ -293,6 +296,7 @@ def _commit_batch(shared: _Shared, block_ids: Array) -> None:
     function, store = shared.function, shared.store
     for y, x in block_ids.tolist():
         if not store.has((y, x)):
+            store.expect_room((y, x))
             with threadpool_limits(1):
                 values = function(store.region((y, x)))
             store.write((y, x), values)
@@ -302,6 +306,7 @@ def _commit_given(
     shared: tuple[BlockFunction, Store], block_id: tuple[int, int], data: Array
 ) -> None:
     function, store = shared
+    store.expect_room(block_id)
     with threadpool_limits(1):
         values = function(data)
     store.write(block_id, values)

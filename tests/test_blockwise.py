@@ -73,6 +73,7 @@ class Store:
     def __init__(self, shape):
         self.shape = shape
         self.written = {}
+        self.room = 6
 
     def region(self, block_id):
         return tuple(
@@ -86,8 +87,30 @@ class Store:
     def has(self, block_id):
         return block_id in self.written
 
+    def expect_room(self, block_id):
+        if len(self.written) >= self.room:
+            raise OSError("no room")
+
     def write(self, block_id, values):
         self.written[block_id] = values["total"]
+
+
+@pytest.mark.parametrize("kind", ["numpy", "source"])
+def test_what_has_no_room_is_not_computed(kind, data, tmp_path):
+    array = patterns(data)
+    if kind == "source":
+        np.save(tmp_path / "a.npy", data)
+        array = open_scan(tmp_path / "a.npy")["pattern"]
+    store, computed = Store(data.shape[:2]), []
+    store.room = 2
+
+    def counted(block):
+        computed.append(block.shape)
+        return work(block)
+
+    with dask.config.set(scheduler="synchronous"), pytest.raises(OSError, match="room"):
+        commit_patterns(counted, array, store)
+    assert len(computed) == len(store.written) == 2
 
 
 @pytest.mark.parametrize("kind", ["numpy", "dask", "source"])

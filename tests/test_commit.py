@@ -16,6 +16,7 @@ import xarray as xr
 import zarr
 from fcunet_dask._commit import ArraySpec, BlockStore, checksum, owner
 from fcunet_dask._commit.owner import STALE_S
+from fcunet_dask._places import FolderPlace
 from fcunet_dask.errors import StoreError
 
 SHAPE = (9, 13, 3)
@@ -352,6 +353,19 @@ def test_full_disk_keeps_what_is_done(tmp_path, monkeypatch):
         store.finish()
     found = xr.open_zarr(path, consolidated=False)
     np.testing.assert_array_equal(found["peak"], TRUTH["peak"])
+
+
+def test_a_block_without_room_is_refused_before_any_work(tmp_path, monkeypatch):
+    """A whole block here has 16 positions of 3 float32 and a uint8: 208 bytes."""
+    with create(tmp_path / "a.zarr") as store:
+        monkeypatch.setattr(FolderPlace, "free_bytes", lambda self: 207)
+        with pytest.raises(StoreError, match=r"full: up to 208 bytes.* 207 are free"):
+            store.expect_room((0, 0))
+        store.expect_room((2, 3))  # one position of the corner
+        monkeypatch.setattr(FolderPlace, "free_bytes", lambda self: 208)
+        store.expect_room((0, 0))
+        monkeypatch.setattr(FolderPlace, "free_bytes", lambda self: None)
+        store.expect_room((0, 0))  # object stores do not say
 
 
 def test_checksum_depends_on_values_alone():

@@ -49,12 +49,16 @@ def writing(path: str | Path, nbytes: int) -> Iterator[None]:
     except failures() as error:
         number = getattr(error, "errno", None)
         if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            free = place(path).free_bytes() or 0
-            msg = (
-                f"{path}: the disk is full: up to {nbytes:,} bytes were to be written, "
-                f"{free:,} are free; make room and run again: what is done is kept"
-            )
-        else:
-            reason = str(error).partition("\n")[0]
-            msg = f"{path}: cannot be written ({reason})"
+            raise full_disk(path, nbytes) from error
+        reason = str(error).partition("\n")[0]
+        msg = f"{path}: cannot be written ({reason})"
         raise StoreError(msg) from error
+
+
+def full_disk(path: str | Path, nbytes: int) -> StoreError:
+    """Return the error of a place without room for `nbytes`."""
+    free = place(path).free_bytes() or 0
+    return StoreError(
+        f"{path}: the disk is full: up to {nbytes:,} bytes were to be written, "
+        f"{free:,} are free; make room and run again: what is done is kept"
+    )

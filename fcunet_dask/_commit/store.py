@@ -8,6 +8,7 @@ put into ``marks/``, all at once.
 import hashlib
 import itertools
 import json
+import math
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,7 @@ import zarr
 
 from fcunet_dask._commit.files import (
     checksum,
+    full_disk,
     read_attrs,
     read_json,
     write_json,
@@ -211,6 +213,25 @@ class BlockStore:
     def has(self, block_id: Block) -> bool:
         """Whether a block has its mark."""
         return self.place.stamp(_mark(block_id)) is not None
+
+    def expect_room(self, block_id: Block) -> None:
+        """Refuse a block that cannot be written, before any work on it.
+
+        Raises
+        ------
+        StoreError
+            If less is free than its arrays need without compression.
+        """
+        free = self.place.free_bytes()
+        if free is None:
+            return
+        rows, columns = (part.stop - part.start for part in self.region(block_id))
+        width = sum(
+            math.prod(a.shape[2:]) * a.dtype.itemsize for a in self.arrays.values()
+        )
+        needed = rows * columns * width
+        if free < needed:
+            raise full_disk(self.location, needed)
 
     def write(
         self,
