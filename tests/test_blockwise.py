@@ -89,7 +89,8 @@ class Store:
 
     def expect_room(self, block_id):
         if len(self.written) >= self.room:
-            raise OSError("no room")
+            msg = "no room"
+            raise OSError(msg)
 
     def write(self, block_id, values):
         self.written[block_id] = values["total"]

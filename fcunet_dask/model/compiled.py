@@ -64,7 +64,11 @@ def compiled_images(network: keras.Model) -> Peaks:
 
 
 def _in_batches(function: Callable[[Any], Any]) -> Peaks:
-    """Compile a function of (pattern, probe, mask), and give it batches of one size."""
+    """Compile a function of (pattern, probe, mask), and give it batches of one size.
+
+    A batch is sent before the results of the one before are fetched, so that a GPU
+    computes while the host fills and fetches.
+    """
     run = _compiled(function)
     pixels = _PIXELS_GPU if _has_gpu() else _PIXELS
 
@@ -72,13 +76,15 @@ def _in_batches(function: Callable[[Any], Any]) -> Peaks:
         n, rows, columns = patterns.shape
         batch = int(np.clip(pixels // (rows * columns), 1, 1024))
         fixed = [np.asarray(a, np.float32)[None, ..., None] for a in (probe, mask)]
-        found = []
+        found, before = [], None
         for i in range(0, n, batch):
             part = np.zeros((batch, rows, columns, 1), np.float32)
-            size = min(batch, n - i)
-            part[:size, ..., 0] = patterns[i : i + size]
-            found.append(np.asarray(run(part, *fixed))[:size])
-        return np.concatenate(found)
+            part[: n - i, ..., 0] = patterns[i : i + batch]
+            ahead = run(part, *fixed)  # returns at once: the device has it to do
+            if before is not None:
+                found.append(np.asarray(before))
+            before = ahead
+        return np.concatenate([*found, np.asarray(before)])[:n]
 
     return batched
 
@@ -108,7 +114,14 @@ def _compiled(function: Callable[[Any], Any]) -> Callable[..., Any]:
     if backend == "tensorflow":
         import tensorflow  # noqa: PLC0415  (the backend in use)
 
-        return tensorflow.function(apply, jit_compile=True)
+        traced = tensorflow.function(apply, jit_compile=True)
+
+        def of_this_shape(*arrays: Array) -> Any:
+            given = [tensorflow.convert_to_tensor(a) for a in arrays]
+            shapes = [tensorflow.TensorSpec(a.shape, a.dtype) for a in given]
+            return traced.get_concrete_function(*shapes)(*given)
+
+        return of_this_shape
     import torch  # noqa: PLC0415  (the backend in use)
 
     def without_gradients(*arrays: Array) -> Array:

@@ -14,7 +14,7 @@ from fcunet_dask.pipeline.results import open_results
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "scaling.md").read_text()
 ELSEWHERE = {"sbatch-cpu", "sbatch-gpu", "jobqueue-cpu", "jobqueue-gpu"}
-HERE = {"scan", "local", "certificates", "scheduler", "worker", "strain"}
+HERE = {"scan", "local", "watch", "certificates", "scheduler", "worker", "strain"}
 
 
 def test_every_command_is_run_or_says_why_not(told):
@@ -60,13 +60,17 @@ def test_the_commands_for_one_machine_and_for_several_give_the_same(told, shell)
     Path("local.py").write_text(told["local"])
     finish(shell("python local.py"), 1)
     expected = open_results(Path("strain.zarr")).load()
+    seen = "\nimport matplotlib.pyplot as plt\nplt.savefig('seen.png')\n"
+    Path("watch.py").write_text(told["watch"] + seen)
+    finish(shell("MPLBACKEND=agg python watch.py"), 2)
+    assert Path("seen.png").exists()
     Path("strain.zarr").rename("local.zarr")
-    finish(shell(told["certificates"]), 2)
+    finish(shell(told["certificates"]), 3)
     shell(told["scheduler"].replace("hsn0", "lo"))
     while not Path("scheduler.json").exists():
         time.sleep(0.1)
     for _ in range(2):
         shell(told["worker"].replace("hsn0", "lo"))
-    finish(shell(told["strain"]), 6)
-    assert "scheduler tls://127.0.0.1:" in Path("6.log").read_text()
+    finish(shell(told["strain"]), 7)
+    assert "scheduler tls://127.0.0.1:" in Path("7.log").read_text()
     xr.testing.assert_equal(open_results(Path("strain.zarr")), expected)

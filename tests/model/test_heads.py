@@ -1,5 +1,6 @@
 """Peaks of maps that were made by hand."""
 
+import keras
 import numpy as np
 import pytest
 from fcunet_dask.kernels.aperture import disk_image
@@ -71,3 +72,13 @@ def test_batches_do_not_matter(monkeypatch, matched_filter):
     images = compiled_images(network)(patterns, probe, mask)
     assert images.shape == patterns.shape
     np.testing.assert_allclose(images.max(axis=(1, 2)), found[:, 0, 0] ** 2, rtol=1e-3)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="is TensorFlow's")
+def test_patterns_of_many_shapes_are_no_retracing(matched_filter, caplog):
+    """TensorFlow warns of it from the fifth call on; each shape is compiled once."""
+    peaks = compiled_peaks(matched_filter(), 3, 0.05)
+    for rows in range(24, 52, 4):
+        ones = np.ones((rows, 24))
+        assert peaks(ones[None], ones, ones).shape == (1, 3, len(FIELDS))
+    assert "retracing" not in caplog.text
