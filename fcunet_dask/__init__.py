@@ -11,14 +11,7 @@ from fcunet_dask.io import convert, open_scan, save_scan
 from fcunet_dask.lattice import find_lattice, fit_lattice, reference_lattice
 from fcunet_dask.model import DiskDetector, load_detector
 from fcunet_dask.peaks import bragg_vector_map, find_bragg_vectors
-from fcunet_dask.pipeline import (
-    estimate_probe,
-    plan,
-    run,
-    strain_so_far,
-    survey,
-    watch,
-)
+from fcunet_dask.pipeline import estimate_probe, plan, run, survey
 from fcunet_dask.simulate import simulate_scan
 from fcunet_dask.strain import compute_strain
 from fcunet_dask.structure import structure_factors
@@ -48,10 +41,8 @@ __all__ = [
     "run",
     "save_scan",
     "simulate_scan",
-    "strain_so_far",
     "structure_factors",
     "survey",
-    "watch",
 ]
 
 
