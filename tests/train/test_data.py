@@ -1,5 +1,6 @@
 """The truth of a training example lies on its disks, however it was cut and turned."""
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -10,12 +11,11 @@ from fcunet_dask.simulate.visibility import Visibility
 from fcunet_dask.train.batches import batches
 from fcunet_dask.train.data import (
     DataRecipe,
-    _cropped,
     _library,
-    _turned,
     make_batch,
     observed_example,
 )
+from fcunet_dask.train.example import cropped, turned
 from fcunet_dask.train.recipe import TrainRecipe
 
 RADIUS, Q_STEP = 6.3, 0.02
@@ -105,13 +105,13 @@ def test_binned(size, factor):
 @pytest.mark.parametrize("factor", [1, 2, 3, 4])
 def test_turned(factor, draws):
     one = example(100, factor)
-    assert_truth(_turned(one, Told(draws)), 6)
+    assert_truth(turned(one, Told(draws)), 6)
 
 
 def test_the_turns_are_the_symmetries_of_a_square():
     one = example(96, 4)
-    turned = [_turned(one, Told(draws)) for draws in TURNS]
-    assert len({t.pattern.tobytes() for t in turned}) == 8
+    ways = [turned(one, Told(draws)) for draws in TURNS]
+    assert len({t.pattern.tobytes() for t in ways}) == 8
 
 
 @pytest.mark.parametrize("draws", TURNS)
@@ -120,7 +120,7 @@ def test_disks_turn_like_the_probe(size, draws):
     """A structured probe is found in the pattern as it stands in the probe's image."""
     offsets = [(0, 0), (-19, 4), (8, -19)]
     one = example(size, 1, draw=aperture, offsets=offsets)
-    one = _turned(one, Told(draws))
+    one = turned(one, Told(draws))
     half = 9
     middle = size // 2
     window = slice(middle - half, middle + half + 1)
@@ -136,11 +136,13 @@ def test_disks_turn_like_the_probe(size, draws):
 )
 def test_cropped_and_turned(factor, size):
     one = example(100, factor)
+    one = replace(one, emptied=one.position)
     rng = np.random.default_rng(11)
     for _ in range(6):
-        cut = _turned(_cropped(one, size, rng), rng)
+        cut = turned(cropped(one, size, rng), rng)
         assert cut.pattern.shape == cut.probe.shape == cut.mask.shape == (size, size)
         assert_truth(cut, 0)
+        np.testing.assert_array_equal(cut.emptied, cut.position)
         inside = ((cut.position > 0) & (cut.position < size - 1)).all(axis=1)
         assert inside.any()
         assert not cut.pattern[cut.mask == 0].any()
