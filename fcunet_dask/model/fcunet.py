@@ -13,6 +13,7 @@ from fcunet_dask.kernels.spikes import cap_spikes
 from fcunet_dask.model.arrange import arrange, clean, digest
 from fcunet_dask.model.detector import Peaks
 from fcunet_dask.model.prepared import Recent, measuring
+from fcunet_dask.model.probability import disk_probability, evidence
 from fcunet_dask.model.refine import Refinement, make_refinement
 from fcunet_dask.model.scale import binning, enlarged
 from fcunet_dask.model.search import Candidates, binned_aperture
@@ -191,8 +192,8 @@ class _Prepared:
     def find(self, patterns: Array, detector: FCUNet) -> Candidates:
         """Candidates of the network, with the covariance that it reports."""
         found = self.peaks(self.binned(patterns, detector), self.probe, self.mask)
-        slope, level = self.card.probability
-        probability = 1 / (1 + np.exp(-(slope * found[..., 0] + level)))
+        seen = evidence(found[..., 0], found[..., 5], detector.radius / self.factor)
+        probability = disk_probability(seen, self.card.probability)
         keep = (probability >= detector.min_probability) & (found[..., 0] > _LEAST)
         image, rank = np.nonzero(keep)
         chosen = found[image, rank].astype(float)

@@ -10,6 +10,7 @@ from typing import Any, Final
 from zipfile import BadZipFile
 
 from fcunet_dask.errors import MissingDependencyError, ModelError
+from fcunet_dask.model.probability import TERMS
 
 SHIPPED: Final = ("fcunet", "fcunet_paper")
 """Weights in the package, by name."""
@@ -29,8 +30,8 @@ class ModelCard:
         Side of the windows it must be given, px; 0 = any size.
     multiple : int
         Sides must be multiples of it.
-    probability : (float, float)
-        a, b of the probability of a disk, 1 / (1 + exp(−(a · height + b))).
+    probability : tuple of float
+        Weights of the evidence for a disk (`fcunet_dask.model.probability`).
     spread : float
         Factor of the standard deviation that the network reports, from validation data.
     training : mapping
@@ -41,7 +42,7 @@ class ModelCard:
     network: str
     tile: int = 0
     multiple: int = 8
-    probability: tuple[float, float] = (12.0, -6.0)
+    probability: tuple[float, ...] = (-6.0, 12.0, 0.0, 0.0, 0.0)
     spread: float = 1.0
     training: Mapping[str, Any] = field(default_factory=dict)
 
@@ -72,8 +73,11 @@ def find_weights(name: str) -> tuple[Path, ModelCard]:
         raise ModelError(msg)
     try:
         values = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        slope, level = map(float, values["probability"])
-        card = ModelCard(**{**values, "probability": (slope, level)})
+        weights = tuple(map(float, values["probability"]))
+        card = ModelCard(**{**values, "probability": weights})
+        if len(weights) != TERMS:
+            msg = f"probability must be {TERMS} numbers, got {len(weights)}"
+            raise ValueError(msg)
         multiple = values.get("multiple", 8)
         if not (isinstance(multiple, int) and multiple > 0):
             msg = f"multiple must be a positive number, got {multiple!r}"

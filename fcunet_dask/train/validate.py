@@ -9,8 +9,11 @@ from typing import Any, Final
 
 import numpy as np
 import scipy.optimize
+import scipy.special
 
 from fcunet_dask.errors import ModelError
+from fcunet_dask.model.probability import HEIGHT_ALONE, evidence
+from fcunet_dask.model.scale import binning
 from fcunet_dask.model.weights import ModelCard, find_weights, write_card
 from fcunet_dask.train.judge.contender import Contender, tune
 from fcunet_dask.train.judge.detection import tally, total
@@ -77,11 +80,10 @@ def calibrate_card(weights: Path, path: str | Path) -> ModelCard:
 
 def _calibrated(weights: Path, card: ModelCard, judged: Sequence[Judged]) -> ModelCard:
     """Return the calibrated card of a file, whose own card is changed on the way."""
-    write_card(weights, replace(card, probability=(1.0, 0.0), spread=1.0))
+    write_card(weights, replace(card, probability=HEIGHT_ALONE, spread=1.0))
     found = _found(weights, judged)
-    height, right = _judged_heights(found, judged)
-    slope, level = _logistic(height, right)
-    card = replace(card, probability=(slope, level), spread=1.0)
+    seen, right = _judged_evidence(found, judged)
+    card = replace(card, probability=_logistic(seen, right), spread=1.0)
     write_card(weights, card)
     likely = _found(weights, judged, **_LIKELY)
     return replace(card, spread=_spread(likely, judged))
@@ -112,25 +114,28 @@ def _logit(probability: Array) -> Array:
     return np.asarray(np.log(safe / (1 - safe)))
 
 
-def _judged_heights(
+def _judged_evidence(
     found: Sequence[Found], judged: Sequence[Judged]
 ) -> tuple[Array, Array]:
-    """Heights of all detections that are right or wrong, and which is which."""
-    height, right = [], []
+    """Evidence of all detections that are right or wrong, and which is which."""
+    seen, right = [], []
     for one, truth in zip(found, judged, strict=True):
         matched = match(one.position, truth)
+        radius = truth.radius / binning(truth.radius)
+        all_of_it = evidence(_logit(one.probability), one.score, radius)
         for rows, value in ((matched.found, 1.0), (matched.false, 0.0)):
-            height.append(_logit(one.probability[rows]))
+            seen.append(all_of_it[rows])
             right.append(np.full(len(rows), value))
-    return np.concatenate(height), np.concatenate(right)
+    return np.concatenate(seen), np.concatenate(right)
 
 
-def _logistic(x: Array, y: Array) -> tuple[float, float]:
-    """Slope and level of the logistic curve of greatest likelihood."""
+def _logistic(x: Array, y: Array) -> tuple[float, ...]:
+    """Weights of the columns of x whose logistic curve has the greatest likelihood."""
 
-    def surprise(parameters: Array) -> float:
-        z = parameters[0] * x + parameters[1]
-        return float((np.logaddexp(0, z) - y * z).mean())
+    def surprise(weights: Array) -> tuple[float, Array]:
+        z = x @ weights
+        value = float((np.logaddexp(0, z) - y * z).mean())
+        return value, x.T @ (scipy.special.expit(z) - y) / len(y)
 
-    slope, level = scipy.optimize.minimize(surprise, np.array([5.0, -2.0])).x
-    return float(slope), float(level)
+    found = scipy.optimize.minimize(surprise, np.zeros(x.shape[1]), jac=True)
+    return tuple(map(float, found.x))

@@ -258,7 +258,9 @@ def test_equal_detectors_have_equal_tokens(detector, weights, tmp_path):
         assert other.token != detector.token
 
 
-@pytest.mark.parametrize("values", [{"probability": (12.0, -9.0)}, {"spread": 3.0}])
+@pytest.mark.parametrize(
+    "values", [{"probability": (-9.0, 12.0, 0.0, 0.0, 0.0)}, {"spread": 3.0}]
+)
 def test_another_calibration_is_another_detector(values, weights, patterns, tmp_path):
     """A card that was measured anew changes the answers, so also the token."""
     options = {"radius": RADIUS, "structure": 0.05, "refine": "none"}

@@ -34,7 +34,8 @@ def changed_card(path, **values):
 def test_card_and_network_come_back(copied):
     path, card = find_weights(str(copied))
     assert path == copied
-    assert (card.network, card.multiple, card.probability) == ("by hand", 8, (12, -6))
+    assert (card.network, card.multiple) == ("by hand", 8)
+    assert card.probability == (-6, 12, 0, 0, 0)
     network = load_network(path, card)
     inputs = [np.ones((1, 16, 16, 1), np.float32)] * 3
     assert np.asarray(network(inputs)).shape == (1, 16, 16, 5)
@@ -83,15 +84,16 @@ def test_no_file_and_no_card_are_told_apart(copied, tmp_path):
         "{",
         "[]",
         "{}",
-        '{"probability": [1, 2], "colour": "red"}',
+        '{"sha256": "", "network": "", "probability": FIVE, "colour": "red"}',
         '{"sha256": "", "network": "", "probability": 3}',
-        '{"sha256": "", "network": "", "probability": [1, 2, 3]}',
-        '{"sha256": "", "network": "", "probability": ["a", "b"]}',
-        '{"sha256": "", "network": "", "probability": [1, 2], "multiple": "8"}',
-        '{"sha256": "", "network": "", "probability": [1, 2], "multiple": 0}',
+        '{"sha256": "", "network": "", "probability": [1, 2]}',
+        '{"sha256": "", "network": "", "probability": ["a", "b", "c", "d", "e"]}',
+        '{"sha256": "", "network": "", "probability": FIVE, "multiple": "8"}',
+        '{"sha256": "", "network": "", "probability": FIVE, "multiple": 0}',
     ],
 )
 def test_a_card_of_another_form_is_refused(text, copied):
+    text = text.replace("FIVE", "[1, 2, 3, 4, 5]")
     copied.with_suffix(".json").write_text(text)
     with pytest.raises(ModelError, match=r"own\.json is no card"):
         find_weights(str(copied))
