@@ -7,9 +7,11 @@ from functools import partial
 from importlib.machinery import ModuleSpec
 
 import fcunet_dask as fcu
+import numpy as np
 import pytest
 from fcunet_dask.cluster import cuda
 from fcunet_dask.errors import ParameterError
+from fcunet_dask.model import fcunet
 
 
 def touch(folder):
@@ -49,6 +51,21 @@ def test_cuda_without_a_gpu_says_why_and_works_on_the_cpu(tmp_path, monkeypatch)
         assert loads == dict.fromkeys(pids, "1")
         with pytest.raises(ValueError, match="no weights at /nowhere"):
             fcu.cluster.warm_up(client, fail)
+
+
+def loaded_networks():
+    return len(fcunet._NETWORKS)
+
+
+def test_the_network_is_there_before_the_first_block():
+    """As docs/scaling.md says it."""
+    detector = fcu.load_detector("fcunet", radius=4.0)
+    one_pattern = np.ones((1, 64, 64), np.float32)
+    client = fcu.connect_cluster(
+        "local", n_workers=1, load=partial(detector, one_pattern)
+    )
+    with client, client.cluster:
+        assert set(client.run(loaded_networks).values()) == {1}
 
 
 class NVMLError(Exception):
