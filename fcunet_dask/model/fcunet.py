@@ -24,6 +24,9 @@ Refine = Literal["fit", "none"]
 
 _LEAST: Final = 0.05
 """Height of the heat map below which nothing is looked at."""
+_DOUBT: Final = 0.75
+"""Power of the height that a structure factor is divided by: both images are lower where
+a disk is doubtful, and doubtful disks are weak."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -200,7 +203,7 @@ class _Prepared:
         deviation = np.exp(np.clip(chosen[:, 4], -4, 1.5)) * self.card.spread
         variance = (deviation * self.factor) ** 2
         position = chosen[:, 1:3] * self.factor + 0.5 * (self.factor - 1)
-        structure = np.clip(chosen[:, 3] / np.maximum(chosen[:, 0], _LEAST), 0, 1.2)
+        structure = np.clip(chosen[:, 3] / chosen[:, 0] ** _DOUBT, 0, 1.2)
         return Candidates(
             image,
             position,

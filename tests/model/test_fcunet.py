@@ -74,6 +74,10 @@ def test_disks_are_found_where_they_are(refine, within, weights, patterns, place
         assert np.isfinite(values[known]).all()
         assert (np.diff(peaks.intensity[0][known[0]]) <= 0).all()
     assert (peaks.score[known] > 0.8).all()
+    # both images are the likeness here: s = l / l^¾, and |V_g| goes with s²
+    np.testing.assert_allclose(
+        peaks.structure_factor[known], np.sqrt(peaks.score[known]), rtol=1e-5
+    )
     assert (peaks.covariance[known][:, [0, 2]] > 0).all()
     if refine != "none":
         total = 150 * np.pi * RADIUS**2
