@@ -1,5 +1,6 @@
 import os
 import re
+import tomllib
 from pathlib import Path
 
 import fcunet_dask as fcu
@@ -26,3 +27,15 @@ def test_the_commands_of_the_readme_are_in_the_makefile():
     for target in re.findall(r"^make (\w+)$", README.read_text(), re.MULTILINE):
         assert f"\n{target}:" in makefile
     assert os.access(README.parent / ".ci" / "run", os.X_OK)
+
+
+def test_every_extra_that_is_told_of_exists():
+    root = README.parent
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    prose = README.read_text().split("`pip install .`")[1].split("\n\n")[0]
+    told = set(re.findall(r"`([a-z0-9]+)`", prose))
+    for page in [README, *root.glob("docs/*.md"), *root.glob("fcunet_dask/**/*.py")]:
+        for names in re.findall(r"fcunet-dask\[([a-z0-9,]+)\]", page.read_text()):
+            told |= set(names.split(","))
+    assert len(told) > 7
+    assert told <= set(project["optional-dependencies"])

@@ -1,6 +1,6 @@
 """Detectors by name."""
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import xarray as xr
@@ -10,7 +10,14 @@ from fcunet_dask.kernels.aperture import normalized_aperture
 from fcunet_dask.model.detector import DiskDetector
 from fcunet_dask.model.fcunet import FCUNet
 from fcunet_dask.model.template import TemplateMatching
-from fcunet_dask.model.weights import SHIPPED
+
+NETWORKS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
+    "fcunet": ("fcunet", {}),
+    "fcunet_fine": ("fcunet", {"scale": "fine"}),
+    "fcunet_mean": ("fcunet", {"scale": "fine", "refine": "mean"}),
+    "fcunet_paper": ("fcunet_paper", {}),
+}
+"""Weights and options of each shipped network."""
 
 
 def load_detector(
@@ -21,8 +28,10 @@ def load_detector(
     Parameters
     ----------
     name : str
-        ``template``: template matching; ``fcunet``: the network; ``fcunet_paper``: the
-        published network, for comparison; or a `.keras` file with its card.
+        ``template``: template matching; ``fcunet``: the network; ``fcunet_fine``: the
+        same on more pixels, for large disks; ``fcunet_mean``: that with the smallest
+        error of single disks, and not of strain; ``fcunet_paper``: the published
+        network, for comparison; or a `.keras` file with its card.
     probe : xarray.Dataset, optional
         From `estimate_probe`: sets all that follows from it.
     **options
@@ -41,10 +50,11 @@ def load_detector(
     settings = {} if probe is None else _settings(probe)
     if name == "template":
         return TemplateMatching(**(settings | options))
-    if name in SHIPPED or name.endswith(".keras"):
+    if name in NETWORKS or name.endswith(".keras"):
+        weights, own = NETWORKS.get(name, (name, {}))
         settings.pop("structure", None)  # dynamical patterns: anything may fill a disk
-        return FCUNet(weights=name, **(settings | options))
-    msg = f"no detector {name!r}; there are template, {', '.join(SHIPPED)}, *.keras"
+        return FCUNet(weights=weights, **(settings | own | options))
+    msg = f"no detector {name!r}; there are template, {', '.join(NETWORKS)}, *.keras"
     raise ModelError(msg)
 
 

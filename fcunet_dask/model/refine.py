@@ -23,6 +23,9 @@ _UNEVEN: Final = 0.05
 _HIDDEN: Final = 0.7
 """Share of the network's standard deviation that a fit is given on top: the network
 knows which disks are filled such that an outline misleads."""
+_MISLED: Final = 0.1
+"""What uneven fillings move the outline by, σ, radii, beside a network that knows its
+own errors: it is found with the smallest error of their mean."""
 _SAME: Final = 0.35
 """Distance within which a rim belongs to a fit, radii."""
 
@@ -90,13 +93,12 @@ class Refinement:
             covariance=fits.covariance[good],
         )
 
-    def fitted_where_possible(self, patterns: Array, found: Candidates) -> Candidates:
+    def outlined(self, patterns: Array, found: Candidates) -> Candidates:
         """Replace positions by those of fit and rim where the fit succeeded.
 
         Where it failed, or is farther off than 4 σ of both and of what uneven fillings
         explain, the position stays as it is, with 3 × its standard deviation: disks
-        that no outline fits say little about a lattice. What a failed fit says, which
-        may be no number, is not looked at.
+        that no outline fits say little about a lattice.
 
         Parameters
         ----------
@@ -110,23 +112,57 @@ class Refinement:
         Candidates
         """
         xp = namespace(found.position)
+        outline = self._outline(patterns, found)
+        good = outline.good[:, None]
+        reported = outline.covariance + found.covariance * _HIDDEN**2
+        return replace(
+            found,
+            position=outline.position,
+            brightness=outline.brightness,
+            covariance=xp.where(good, reported, found.covariance * _UNFITTED**2),
+        )
+
+    def weighed(self, patterns: Array, found: Candidates) -> Candidates:
+        """Replace positions by their mean with those of the outline.
+
+        Each counts by its variance; the outline's includes what uneven fillings move it
+        by. The mean errs by hardly less than the better of the two, so the covariance
+        stays as it is.
+
+        Parameters
+        ----------
+        patterns, found
+            As for `outlined`.
+
+        Returns
+        -------
+        Candidates
+        """
+        outline = self._outline(patterns, found)
+        misled = outline.covariance[:, [0, 2]] + (_MISLED * self.radius) ** 2
+        own = found.covariance[:, [0, 2]]
+        share = own / (own + misled)
+        return replace(
+            found,
+            position=found.position + share * (outline.position - found.position),
+            brightness=outline.brightness,
+        )
+
+    def _outline(self, patterns: Array, found: Candidates) -> "_Outline":
+        """Fit disks; what a failed fit says, which may be no number, is not looked at."""
+        xp = namespace(found.position)
         fits, good = self.fit(patterns, found)
         step = xp.where(good[:, None], fits.position - found.position, 0.0)
         fitted = xp.where(good[:, None], fits.covariance, found.covariance)
         uneven = 2 * self._uneven * xp.array([1.0, 0.0, 1.0])
         total = xp.linalg.inv(_matrices(found.covariance + fitted + uneven))
         good = good & (xp.einsum("mi,mij,mj->m", step, total, step) < _AGREEING)
-        kept = found.covariance * _UNFITTED**2
-        reported = fitted + found.covariance * _HIDDEN**2
-        return replace(
-            found,
-            position=xp.where(
-                good[:, None],
-                self._with_rim(patterns, found.image, found.position + step, fitted),
-                found.position,
-            ),
+        place = self._with_rim(patterns, found.image, found.position + step, fitted)
+        return _Outline(
+            position=xp.where(good[:, None], place, found.position),
+            covariance=fitted,
             brightness=xp.maximum(xp.nan_to_num(fits.intensity, posinf=0.0), 0),
-            covariance=xp.where(good[:, None], reported, kept),
+            good=good,
         )
 
     def _with_rim(
@@ -148,6 +184,16 @@ class Refinement:
         step = place - position
         near = xp.hypot(*step.T) < _SAME * self.radius
         return position + xp.where(near[:, None], share * step, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Outline:
+    """Disks by their outlines, (m, …); ``position`` is the start where not ``good``."""
+
+    position: Array
+    covariance: Array
+    brightness: Array
+    good: Array
 
 
 def make_refinement(

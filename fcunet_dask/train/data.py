@@ -47,6 +47,8 @@ class DataRecipe:
         Side of a crop, px.
     crops : int
         Crops of one pattern in a batch.
+    fine : float
+        Share of patterns binned for the fine scale, not for the coarse one.
     jitter : float
         Share of patterns binned by one more or one less than at inference.
     erased : float
@@ -63,6 +65,7 @@ class DataRecipe:
 
     size: int = 64
     crops: int = 8
+    fine: float = 0.4
     jitter: float = 0.25
     erased: float = 0.5
     artefacts: ArtefactRecipe = field(
@@ -75,7 +78,7 @@ class DataRecipe:
             if not (isinstance(value, int) and value > 0):
                 msg = f"recipe: data.{name} must be a positive number, got {value!r}"
                 raise ParameterError(msg)
-        for name in ("jitter", "erased"):
+        for name in ("fine", "jitter", "erased"):
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 msg = f"recipe: data.{name} must lie in 0 … 1, got {value!r}"
@@ -169,7 +172,7 @@ def draw_example(
     if artefacts.second_share:
         other = int(rng.integers(library.sizes["thickness"]))
         second = _twin(clean_pattern(library, specimen, probe, other))
-    factor = binning(radius)
+    factor = binning(radius, "fine" if rng.random() < recipe.fine else "coarse")
     if rng.random() < recipe.jitter:
         factor = max(1, factor + int(rng.choice([-1, 1])))
     erased = 0

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from shutil import copyfile
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import numpy as np
 import scipy.optimize
@@ -13,7 +13,7 @@ import scipy.special
 
 from fcunet_dask.errors import ModelError
 from fcunet_dask.model.probability import HEIGHT_ALONE, evidence
-from fcunet_dask.model.scale import binning
+from fcunet_dask.model.scale import Scale, binning
 from fcunet_dask.model.weights import ModelCard, find_weights, write_card
 from fcunet_dask.train.judge.contender import Contender, tune
 from fcunet_dask.train.judge.detection import tally, total
@@ -23,7 +23,6 @@ from fcunet_dask.train.judge.truth import Judged, open_scenes
 from fcunet_dask.types import Array
 
 _LOOSE: Final = {"refine": "none", "min_probability": 0.0, "max_peaks": 384}
-_LIKELY: Final = {"min_probability": 0.5}
 _ONE_SIGMA: Final = 0.6827
 """Share of normal errors within 1 σ."""
 
@@ -81,11 +80,15 @@ def calibrate_card(weights: Path, path: str | Path) -> ModelCard:
 def _calibrated(weights: Path, card: ModelCard, judged: Sequence[Judged]) -> ModelCard:
     """Return the calibrated card of a file, whose own card is changed on the way."""
     write_card(weights, replace(card, probability=HEIGHT_ALONE, spread=1.0))
-    found = _found(weights, judged)
-    seen, right = _judged_evidence(found, judged)
+    scales: tuple[Scale, ...] = ("coarse",) if card.tile else get_args(Scale)
+    parts = [
+        _judged_evidence(_found(weights, judged, scale=scale), judged, scale)
+        for scale in scales
+    ]
+    seen, right = (np.concatenate(part) for part in zip(*parts, strict=True))
     card = replace(card, probability=_logistic(seen, right), spread=1.0)
     write_card(weights, card)
-    likely = _found(weights, judged, **_LIKELY)
+    likely = _found(weights, judged, min_probability=0.5)
     return replace(card, spread=_spread(likely, judged))
 
 
@@ -115,13 +118,13 @@ def _logit(probability: Array) -> Array:
 
 
 def _judged_evidence(
-    found: Sequence[Found], judged: Sequence[Judged]
+    found: Sequence[Found], judged: Sequence[Judged], scale: Scale
 ) -> tuple[Array, Array]:
     """Evidence of all detections that are right or wrong, and which is which."""
     seen, right = [], []
     for one, truth in zip(found, judged, strict=True):
         matched = match(one.position, truth)
-        radius = truth.radius / binning(truth.radius)
+        radius = truth.radius / binning(truth.radius, scale)
         all_of_it = evidence(_logit(one.probability), one.score, radius)
         for rows, value in ((matched.found, 1.0), (matched.false, 0.0)):
             seen.append(all_of_it[rows])

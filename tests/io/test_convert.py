@@ -336,10 +336,12 @@ def test_memory_does_not_grow_with_the_scan(tmp_path):
             np.lib.format.write_array_header_1_0(file, header)
             file.truncate(file.tell() + 2 * math.prod(shape))
         code = f"""
-            import resource
+            import re
+            from pathlib import Path
             from fcunet_dask.io import convert
             convert({str(path)!r}, {str(tmp_path / f"{rows}.zarr")!r})
-            print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+            status = Path("/proc/self/status").read_text()
+            print(int(re.search(r"VmHWM:\\s+(\\d+) kB", status)[1]) // 1024)
         """
         run = subprocess.run(
             [sys.executable, "-c", textwrap.dedent(code)],

@@ -62,7 +62,9 @@ def assert_found(peaks, places, within):
         assert away.min(axis=1).max() < within
 
 
-@pytest.mark.parametrize(("refine", "within"), [("fit", 0.15), ("none", 1.0)])
+@pytest.mark.parametrize(
+    ("refine", "within"), [("fit", 0.15), ("mean", 0.6), ("none", 1.0)]
+)
 def test_disks_are_found_where_they_are(refine, within, weights, patterns, places):
     detector = FCUNet(radius=RADIUS, weights=weights, structure=0.05, refine=refine)
     assert isinstance(detector, DiskDetector)
@@ -82,23 +84,30 @@ def test_disks_are_found_where_they_are(refine, within, weights, patterns, place
     if refine != "none":
         total = 150 * np.pi * RADIUS**2
         np.testing.assert_allclose(peaks.intensity[known], total, rtol=0.1)
-    if refine == "none":
+    if refine != "fit":
         np.testing.assert_allclose(peaks.covariance[known][:, 0], 0.3**2, rtol=1e-4)
 
 
-@pytest.mark.parametrize("refine", ["fit", "none"])
-def test_large_disks_are_binned_and_their_places_are_not(refine, weights):
-    """Factor 3, and neither side a multiple of anything."""
+@pytest.mark.parametrize(
+    ("refine", "scale", "within"),
+    [("fit", "coarse", 0.2), ("none", "coarse", 2.2), ("none", "fine", 1.5)],
+)
+def test_large_disks_are_binned_and_their_places_are_not(
+    refine, scale, within, weights
+):
+    """Factor 3 or 2, and neither side a multiple of anything."""
     shape, radius = (166, 203), 11.0
 
     def draw(shape, center):
         return disk_image(shape, center, radius, 0.5)
 
-    places = lattice(shape, [[10.0, 37.0], [38.0, -9.0]])
+    places = lattice(shape, [[11.0, 37.0], [38.0, -9.0]])
     places = places[(np.minimum(places, np.array(shape) - 1 - places) > 16).all(axis=1)]
-    detector = FCUNet(radius=radius, weights=weights, structure=0.05, refine=refine)
+    detector = FCUNet(
+        radius=radius, weights=weights, structure=0.05, refine=refine, scale=scale
+    )
     peaks = detector(counts(places, shape, draw, n=1))
-    assert_found(peaks, places, 0.2 if refine == "fit" else 2.2)
+    assert_found(peaks, places, within)
     here = peaks.position[0][np.isfinite(peaks.position[0, :, 0])]
     nearest = np.linalg.norm(here[:, None] - places, axis=-1).argmin(axis=1)
     assert np.abs((here - places[nearest]).mean(axis=0)).max() < 0.6  # no half pixel
@@ -203,6 +212,7 @@ def test_what_cannot_be_is_refused_before_anything_is_computed(weights, patterns
     for options in (
         {"radius": 0.0},
         {"radius": 4.0, "refine": "often"},
+        {"radius": 4.0, "scale": "large"},
         {"radius": 4.0, "min_probability": 1.0},
         {"radius": 4.0, "max_peaks": 0},
         {"radius": 4.0, "gain": -1.0},
@@ -254,6 +264,7 @@ def test_equal_detectors_have_equal_tokens(detector, weights, tmp_path):
         {"radius": 4.3},
         {"mask": np.ones(SHAPE, bool)},
         {"refine": "none"},
+        {"scale": "fine"},
         {"max_peaks": 64},
     ):
         other = FCUNet(

@@ -30,6 +30,24 @@ def test_masks_and_patterned_probes_travel_along(probe):
     assert detector.center == tuple(probe.attrs["center"])
 
 
+@pytest.mark.parametrize(
+    ("name", "scale", "refine"),
+    [
+        ("fcunet", "coarse", "fit"),
+        ("fcunet_fine", "fine", "fit"),
+        ("fcunet_mean", "fine", "mean"),
+    ],
+)
+def test_one_network_has_several_names(name, scale, refine, probe):
+    detector = load_detector(name, probe)
+    assert (detector.weights, detector.scale, detector.refine) == (
+        "fcunet",
+        scale,
+        refine,
+    )
+    assert load_detector(name, probe, refine="none").refine == "none"
+
+
 def test_an_unknown_name_is_refused_with_those_there_are():
     with pytest.raises(ModelError, match=r"'magic'.*template"):
         load_detector("magic")

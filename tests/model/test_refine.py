@@ -41,7 +41,7 @@ def fitted(monkeypatch, position, covariance, good):
 def test_a_good_fit_takes_the_place_of_the_position(monkeypatch):
     refine = fitted(monkeypatch, [[10.2, 20.1]], [[0.01, 0.002, 0.09]], [True])
     prior = candidates([[10, 20]], [[0.04, 0, 0.03]])
-    found = refine.fitted_where_possible(None, prior)
+    found = refine.outlined(None, prior)
     np.testing.assert_allclose(found.position, [[10.2, 20.1]], rtol=1e-12)
     expected = [[0.01 + 0.49 * 0.04, 0.002, 0.09 + 0.49 * 0.03]]
     np.testing.assert_allclose(found.covariance, expected)
@@ -55,7 +55,7 @@ def test_a_fit_that_is_far_off_is_not_believed(monkeypatch, sigmas, kept):
     away = sigmas * np.sqrt(0.04 + 0.05 + 2 * (0.05 * RADIUS) ** 2)
     refine = fitted(monkeypatch, [[10 + away, 20]], [[0.05, 0, 0.05]], [True])
     prior = candidates([[10, 20]], [[0.04, 0, 0.04]])
-    found = refine.fitted_where_possible(None, prior)
+    found = refine.outlined(None, prior)
     assert (found.position[0, 0] == 10) == kept
     more = 0.7**2 * 0.04
     expected = [[0.36, 0, 0.36]] if kept else [[0.05 + more, 0, 0.05 + more]]
@@ -72,11 +72,38 @@ def test_a_failed_fit_leaves_the_position_of_the_network(monkeypatch, value):
     )
     prior = [[0.04, 0.01, 0.09], [0.04, 0, 0.04]]
     start = candidates([[10, 20], [10, 20]], prior)
-    found = refine.fitted_where_possible(None, start)
+    found = refine.outlined(None, start)
     np.testing.assert_array_equal(found.position[0], [10, 20])
     np.testing.assert_allclose(found.covariance[0], 9 * np.array(prior[0]))
     np.testing.assert_allclose(found.position[1], [10.2, 20.2])
     assert np.isfinite(found.brightness).all()
+
+
+def test_the_mean_errs_less_than_network_and_outline(monkeypatch):
+    """Independent normal errors: of the network as it says, of the fit by 0.1 radii."""
+    rng = np.random.default_rng(6)
+    true = np.full((4000, 2), [10.0, 20.0])
+    sigma = rng.choice([0.2, 1.0], (4000, 1))
+    network = true + sigma * rng.normal(size=true.shape)
+    outline = true + 0.1 * RADIUS * rng.normal(size=true.shape)
+    own = np.hstack([sigma**2, 0 * sigma, sigma**2])
+    refine = fitted(monkeypatch, outline, np.full((4000, 3), 1e-6), [True] * 4000)
+    prior = candidates(network, own)
+    prior.image = np.arange(4000)
+    found = refine.weighed(None, prior)
+    best = np.sqrt(1 / (1 / sigma**2 + 1 / (0.1 * RADIUS) ** 2))
+    for s in (0.2, 1.0):
+        rows = sigma[:, 0] == s
+        error = np.std((found.position - true)[rows])
+        assert error == pytest.approx(float(best[rows][0, 0]), rel=0.05)
+    np.testing.assert_array_equal(found.covariance, own)
+
+
+def test_where_the_fit_fails_the_mean_is_the_networks_position(monkeypatch):
+    refine = fitted(monkeypatch, [[np.nan, np.nan]], [[np.nan] * 3], [False])
+    found = refine.weighed(None, candidates([[10, 20]], [[0.04, 0, 0.04]]))
+    np.testing.assert_array_equal(found.position, [[10, 20]])
+    np.testing.assert_array_equal(found.covariance, [[0.04, 0, 0.04]])
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +121,7 @@ def test_real_fits_are_used_where_there_is_a_disk_only(scene):
     places, counts, refine = scene
     start = places + np.array([0.4, -0.3])
     prior = candidates(start, [[0.2, 0, 0.2]] * 3)
-    found = refine.fitted_where_possible(counts, prior)
+    found = refine.outlined(counts, prior)
     assert np.abs(found.position[0] - places[0]).max() < 0.06
     assert found.covariance[0, 0] < 0.01 + 0.7**2 * 0.2
     np.testing.assert_array_equal(found.position[1:], start[1:])
@@ -124,7 +151,7 @@ def test_rim_and_fit_each_count_half_where_there_is_no_noise():
     image = np.zeros(1, int)
     rim, _ = rim_positions(counts, refine.rim_mask, image, fits.position, refine.rim)
     assert np.abs(rim - fits.position).max() > 0.05
-    found = refine.fitted_where_possible(counts, prior)
+    found = refine.outlined(counts, prior)
     middle = 0.5 * (rim + fits.position)
     np.testing.assert_allclose(found.position, middle, atol=0.01)
 
@@ -138,7 +165,7 @@ def test_in_noise_the_fit_alone_counts():
     prior = candidates(np.repeat(place, 200, 0), [[0.2, 0, 0.2]] * 200)
     prior.image = n
     fits, good = refine.fit(counts, prior)
-    found = refine.fitted_where_possible(counts, prior)
+    found = refine.outlined(counts, prior)
     alone = np.std((fits.position - place)[good])
     assert good.sum() > 100
     assert np.std((found.position - place)[good]) < 1.1 * alone

@@ -8,6 +8,7 @@ import pytest
 from fcunet_dask.kernels.aperture import disk_image
 from fcunet_dask.simulate.artefacts import Artefacts, Camera, Clean
 from fcunet_dask.simulate.visibility import Visibility
+from fcunet_dask.train import data
 from fcunet_dask.train.batches import batches
 from fcunet_dask.train.data import (
     DataRecipe,
@@ -216,3 +217,14 @@ def test_erased_disks_are_neither_in_the_pattern_nor_in_the_truth():
         inside = np.hypot(y - place[0], x - place[1]) < RADIUS
         ratio = without.pattern[inside].sum() / whole.pattern[inside].sum()
         assert ratio < 0.02 if missing else abs(ratio - 1) < 0.02
+
+
+@pytest.mark.parametrize(("fine", "radius"), [(0.0, RADIUS / 2), (1.0, RADIUS)])
+def test_examples_have_the_scale_of_the_recipe(fine, radius, tiny_library, monkeypatch):
+    """Disks of 6.3 px are binned on the coarse scale, and not on the fine one."""
+    monkeypatch.setattr(data, "disk_radius", lambda *_: RADIUS)
+    recipe = DataRecipe(fine=fine, jitter=0.0)
+    drawn = data.draw_example(
+        _library(str(tiny_library)), recipe, np.random.default_rng(2)
+    )
+    assert drawn.radius == radius

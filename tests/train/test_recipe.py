@@ -49,6 +49,7 @@ def test_a_file_is_read(tmp_path):
         ("[data]\ncrops = 0", "crops"),
         ("[data]\nsize = 0", "size"),
         ("[data]\njitter = 1.5", "jitter"),
+        ("[data]\nfine = -0.1", "fine"),
         ("[data.artefacts]\ndose = [20.0, 10.0]", "dose"),
         ("warm_up = -1", "warm_up"),
         ('batch = "many"', "batch"),

@@ -30,18 +30,22 @@ def test_what_was_not_measured_gets_no_weight():
     assert weights[1] == pytest.approx(3, rel=0.1)
 
 
-def test_evidence_of_judged_detections():
+@pytest.mark.parametrize("scale", ["coarse", "fine"])
+def test_evidence_of_judged_detections(scale):
     """Right ones and wrong ones, with the size that the network sees."""
     j = make_scene().judged()
+    j.condition["radius"] *= 1.5
+    assert binning(j.radius, "coarse") > binning(j.radius, "fine")
     found = echo(j)
     wrong = np.array([[3.0, 3.0], [60.2, 3.0]])
     both = detections(np.concatenate([found.position, wrong]))
     both = replace(both, probability=np.full(len(both.score), 0.7))
-    seen, right = validate._judged_evidence([both], [j])
+    seen, right = validate._judged_evidence([both], [j], scale)
     assert right.sum() == len(found.position)
     np.testing.assert_allclose(seen[:, 1], np.log(0.7 / 0.3))
     np.testing.assert_allclose(seen[:, 2], 1.0)
-    np.testing.assert_allclose(seen[:, 4], np.log(j.radius / binning(j.radius)))
+    radius = j.radius / binning(j.radius, scale)
+    np.testing.assert_allclose(seen[:, 4], np.log(radius))
 
 
 def test_scores_are_probabilities_of_plain_heights():

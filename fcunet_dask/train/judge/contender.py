@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from fcunet_dask.model import DiskDetector, load_detector
+from fcunet_dask.model.presets import NETWORKS
 from fcunet_dask.model.weights import find_weights, load_network
 from fcunet_dask.train.judge.detection import RANKINGS, Threshold, curve, tally, total
 from fcunet_dask.train.judge.match import Found, find
@@ -79,7 +80,8 @@ class Contender:
         """Trained parameters; 0 of what is not a network."""
         if self.name in VARIANTS:
             return 0
-        return int(load_network(*find_weights(self.name)).count_params())
+        weights, _ = NETWORKS.get(self.name, (self.name, {}))
+        return int(load_network(*find_weights(weights)).count_params())
 
     def candidates(self, judged: Judged) -> Found:
         """Find the disks of a pattern, all of them."""
