@@ -11,6 +11,7 @@ from fcunet_dask.simulate.library import make_library
 from fcunet_dask.simulate.recipe import LibraryRecipe
 from hypothesis import settings
 from moto.server import ThreadedMotoServer
+from tests.matched_filter import matched_filter, saved
 from threadpoolctl import threadpool_limits
 
 # the same examples in every run of CI; new ones in every run of a developer
@@ -117,3 +118,9 @@ def object_store():
             patch.setenv(name, value)
         yield "s3://bucket"
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory):
+    """Name of the weights of a network whose answers are known."""
+    return saved(matched_filter(), tmp_path_factory.mktemp("weights") / "hand.keras")

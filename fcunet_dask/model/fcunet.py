@@ -7,6 +7,7 @@ import numpy as np
 
 from fcunet_dask.errors import ParameterError
 from fcunet_dask.kernels.arrays import to_host
+from fcunet_dask.kernels.contrast import ring_contrast
 from fcunet_dask.kernels.correlation import bin_patterns
 from fcunet_dask.kernels.maxima import PeakLimits
 from fcunet_dask.kernels.spikes import cap_spikes
@@ -123,11 +124,7 @@ class FCUNet:
             return Peaks.empty(0, self.max_peaks)
         prepared = _prepare(self, (int(patterns.shape[1]), int(patterns.shape[2])))
         patterns, status = clean(patterns)
-        limits = PeakLimits(
-            min_spacing=self.radius if self.min_spacing is None else self.min_spacing,
-            edge=self.radius if self.edge_boundary is None else self.edge_boundary,
-            max_peaks=self.max_peaks,
-        )
+        limits = _limits(self)
         found = prepared.find(patterns, self)
         found = found.thinned(limits, len(patterns), self.max_peaks)
         if self.refine == "fit":
@@ -163,6 +160,40 @@ class FCUNet:
         images = _loaded_images(self)(binned, prepared.probe, prepared.mask)
         rows, columns = (s // prepared.factor for s in shape)
         return enlarged(images[:, :rows, :columns], prepared.factor, shape)
+
+
+def _limits(detector: FCUNet) -> PeakLimits:
+    spacing, edge = detector.min_spacing, detector.edge_boundary
+    return PeakLimits(
+        min_spacing=detector.radius if spacing is None else spacing,
+        edge=detector.radius if edge is None else edge,
+        max_peaks=detector.max_peaks,
+    )
+
+
+def weighed_evidence(detector: FCUNet, patterns: Array) -> tuple[Candidates, Array]:
+    """Return what a detector weighs, so that the weights can be measured.
+
+    Parameters
+    ----------
+    detector : FCUNet
+        Whose probabilities are not looked at.
+    patterns : numpy.ndarray
+        (n, rows, columns), counts.
+
+    Returns
+    -------
+    candidates : Candidates
+        (m,): those that keep their distance, the higher ones first.
+    evidence : numpy.ndarray
+        float64 (m, `fcunet_dask.model.probability.TERMS`).
+    """
+    patterns, _ = clean(patterns)
+    prepared = _prepare(detector, (int(patterns.shape[1]), int(patterns.shape[2])))
+    found, seen = prepared.candidates(patterns, detector)
+    found.extra["row"] = np.arange(len(seen))
+    thinned = found.thinned(_limits(detector), len(patterns), detector.max_peaks)
+    return thinned, seen[thinned.extra["row"]]
 
 
 def _check(detector: FCUNet) -> None:
@@ -201,28 +232,37 @@ class _Prepared:
         return whole
 
     def find(self, patterns: Array, detector: FCUNet) -> Candidates:
-        """Candidates of the network, with the covariance that it reports."""
-        found = self.peaks(self.binned(patterns, detector), self.probe, self.mask)
-        seen = evidence(found[..., 0], found[..., 5], detector.radius / self.factor)
+        """Candidates of the network that are likely enough to be disks."""
+        found, seen = self.candidates(patterns, detector)
         probability = disk_probability(seen, self.card.probability)
-        keep = (probability >= detector.min_probability) & (found[..., 0] > _LEAST)
-        image, rank = np.nonzero(keep)
-        chosen = found[image, rank].astype(float)
-        deviation = np.exp(np.clip(chosen[:, 4], -4, 1.5)) * self.card.spread
+        found.brightness = found.extra["probability"] = probability
+        return found.rows(probability >= detector.min_probability)
+
+    def candidates(self, patterns: Array, detector: FCUNet) -> tuple[Candidates, Array]:
+        """Whatever the network points at, by its height, and the evidence for each."""
+        binned = self.binned(patterns, detector)
+        found = self.peaks(binned, self.probe, self.mask)
+        image, rank = np.nonzero(found[..., 0] > _LEAST)
+        height, y, x, structure, log_deviation, likeness = (
+            found[image, rank].astype(float).T
+        )
+        place = np.stack([y, x], axis=1)
+        radius = detector.radius / self.factor
+        electrons = binned / np.float32(detector.gain)
+        contrast = ring_contrast(electrons, self.mask, image, place, radius)
+        deviation = np.exp(np.clip(log_deviation, -4, 1.5)) * self.card.spread
         variance = (deviation * self.factor) ** 2
-        position = chosen[:, 1:3] * self.factor + 0.5 * (self.factor - 1)
-        structure = np.clip(chosen[:, 3] / chosen[:, 0] ** _DOUBT, 0, 1.2)
-        return Candidates(
+        candidates = Candidates(
             image,
-            position,
-            brightness=probability[image, rank],
-            score=chosen[:, 5],
+            place * self.factor + 0.5 * (self.factor - 1),
+            brightness=height,
+            score=likeness,
             covariance=np.stack([variance, 0 * variance, variance], axis=1),
             extra={
-                "structure_factor": structure**2,
-                "probability": probability[image, rank],
+                "structure_factor": np.clip(structure / height**_DOUBT, 0, 1.2) ** 2
             },
         )
+        return candidates, evidence(height, likeness, contrast, radius)
 
 
 _PREPARED = Recent[_Prepared]()

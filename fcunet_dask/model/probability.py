@@ -7,17 +7,18 @@ import numpy as np
 
 from fcunet_dask.types import Array
 
-TERMS: Final = 5
+TERMS: Final = 6
 """Columns of `evidence`."""
-HEIGHT_ALONE: Final = (0.0, 1.0, 0.0, 0.0, 0.0)
-"""Weights for which the logarithm of the odds is the height itself."""
 
 
-def evidence(height: Array, likeness: Array, radius: float | Array) -> Array:
+def evidence(
+    height: Array, likeness: Array, contrast: Array, radius: float | Array
+) -> Array:
     """Return what the odds of a disk are weighed from.
 
     A network completes lattices; the likeness of the pattern to the probe, of which it
-    is one of the inputs, says what is there. It is the surer, the larger the disk.
+    is one of the inputs, and the contrast to the ring around it, say what is there. They
+    are the surer, the larger the disk.
 
     Parameters
     ----------
@@ -25,16 +26,19 @@ def evidence(height: Array, likeness: Array, radius: float | Array) -> Array:
         (n,) h, of the heat map.
     likeness : array
         (n,) p, Pearson's r of pattern and probe; NaN where the network does not measure it.
+    contrast : array
+        (n,) z, standard deviations, from `ring_contrast`.
     radius : float or array
         r, of the disks as the network sees them, px.
 
     Returns
     -------
     numpy.ndarray
-        float64 (n, `TERMS`): 1, h, p, h p, log r.
+        float64 (n, `TERMS`): 1, h, p, h p, log r, arsinh z/2.
     """
     h, p = np.asarray(height, float), np.nan_to_num(np.asarray(likeness, float))
-    return np.stack([0 * h + 1, h, p, h * p, 0 * h + np.log(radius)], axis=-1)
+    size, clear = np.log(radius), np.arcsinh(np.asarray(contrast, float) / 2)
+    return np.stack([0 * h + 1, h, p, h * p, 0 * h + size, clear], axis=-1)
 
 
 def disk_probability(evidence: Array, weights: Sequence[float]) -> Array:

@@ -42,7 +42,7 @@ class ModelCard:
     network: str
     tile: int = 0
     multiple: int = 8
-    probability: tuple[float, ...] = (-6.0, 12.0, 0.0, 0.0, 0.0)
+    probability: tuple[float, ...] = (-6.0, 12.0, 0.0, 0.0, 0.0, 0.0)
     spread: float = 1.0
     training: Mapping[str, Any] = field(default_factory=dict)
 

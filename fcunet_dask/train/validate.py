@@ -5,24 +5,29 @@ from dataclasses import replace
 from pathlib import Path
 from shutil import copyfile
 from tempfile import TemporaryDirectory
-from typing import Any, Final, get_args
+from typing import Any, Final, cast, get_args
 
 import numpy as np
 import scipy.optimize
 import scipy.special
 
 from fcunet_dask.errors import ModelError
-from fcunet_dask.model.probability import HEIGHT_ALONE, evidence
-from fcunet_dask.model.scale import Scale, binning
+from fcunet_dask.model import load_detector
+from fcunet_dask.model.fcunet import FCUNet, weighed_evidence
+from fcunet_dask.model.scale import Scale
 from fcunet_dask.model.weights import ModelCard, find_weights, write_card
-from fcunet_dask.train.judge.contender import Contender, tune
+from fcunet_dask.train.judge.completion import remove_disks
+from fcunet_dask.train.judge.contender import MAX_PEAKS, Contender, tune
 from fcunet_dask.train.judge.detection import tally, total
-from fcunet_dask.train.judge.match import Found, match
+from fcunet_dask.train.judge.match import Found, match, near
 from fcunet_dask.train.judge.positions import position_errors
-from fcunet_dask.train.judge.truth import Judged, open_scenes
+from fcunet_dask.train.judge.truth import Judged, Scene, open_scenes
 from fcunet_dask.types import Array
 
-_LOOSE: Final = {"refine": "none", "min_probability": 0.0, "max_peaks": 384}
+_OWN: Final = {"refine": "none", "min_probability": 0.5, "max_peaks": MAX_PEAKS}
+_EMPTIED: Final = 30.0
+"""Weight of a candidate where a disk was taken out: patterns do not often lack one, but a
+network that is asked whether they do must not say no out of habit."""
 _ONE_SIGMA: Final = 0.6827
 """Share of normal errors within 1 σ."""
 
@@ -40,7 +45,7 @@ def validation(path: str | Path, every: int = 4) -> Callable[[Path], dict[str, f
     judged = [scene.judged() for scene in open_scenes(path, every=every)]
 
     def figures(weights: Path) -> dict[str, float]:
-        found = _found(weights, judged)
+        found = _found(weights, judged, min_probability=0.0)
         threshold = tune(found, judged)
         kept = [threshold(f) for f in found]
         counted = total([tally(f, j) for f, j in zip(kept, judged, strict=True)])
@@ -68,28 +73,30 @@ def calibrate_card(weights: Path, path: str | Path) -> ModelCard:
     ModelError
         If no disk was found.
     """
-    judged = [scene.judged() for scene in open_scenes(path)]
+    scenes = open_scenes(path)
     with TemporaryDirectory() as folder:
         copy = copyfile(weights, Path(folder) / weights.name)
         _, card = find_weights(str(weights))
-        card = _calibrated(copy, card, judged)
+        card = _calibrated(copy, replace(card, spread=1.0), scenes)
     write_card(weights, card)
     return card
 
 
-def _calibrated(weights: Path, card: ModelCard, judged: Sequence[Judged]) -> ModelCard:
+def _calibrated(weights: Path, card: ModelCard, scenes: Sequence[Scene]) -> ModelCard:
     """Return the calibrated card of a file, whose own card is changed on the way."""
-    write_card(weights, replace(card, probability=HEIGHT_ALONE, spread=1.0))
-    scales: tuple[Scale, ...] = ("coarse",) if card.tile else get_args(Scale)
-    parts = [
-        _judged_evidence(_found(weights, judged, scale=scale), judged, scale)
-        for scale in scales
-    ]
-    seen, right = (np.concatenate(part) for part in zip(*parts, strict=True))
-    card = replace(card, probability=_logistic(seen, right), spread=1.0)
     write_card(weights, card)
-    likely = _found(weights, judged, min_probability=0.5)
-    return replace(card, spread=_spread(likely, judged))
+    scales: tuple[Scale, ...] = ("coarse",) if card.tile else get_args(Scale)
+    judged = [scene.judged() for scene in scenes]
+    parts = [
+        part
+        for scene, j in zip(scenes, judged, strict=True)
+        for scale in scales
+        for part in _judged_evidence(str(weights), scene, j, scale)
+    ]
+    seen, right, weight = (np.concatenate(p) for p in zip(*parts, strict=True))
+    card = replace(card, probability=_logistic(seen, right, weight))
+    write_card(weights, card)
+    return replace(card, spread=_spread(_found(weights, judged), judged))
 
 
 def _spread(found: Sequence[Found], judged: Sequence[Judged]) -> float:
@@ -108,37 +115,46 @@ def _spread(found: Sequence[Found], judged: Sequence[Judged]) -> float:
 
 
 def _found(weights: Path, judged: Sequence[Judged], **options: Any) -> list[Found]:
-    contender = Contender(str(weights), {**_LOOSE, **options})
+    contender = Contender(str(weights), {**_OWN, **options})
     return [contender.candidates(j) for j in judged]
 
 
-def _logit(probability: Array) -> Array:
-    safe = np.clip(probability, 1e-9, 1 - 1e-9)
-    return np.asarray(np.log(safe / (1 - safe)))
-
-
 def _judged_evidence(
-    found: Sequence[Found], judged: Sequence[Judged], scale: Scale
-) -> tuple[Array, Array]:
-    """Evidence of all detections that are right or wrong, and which is which."""
-    seen, right = [], []
-    for one, truth in zip(found, judged, strict=True):
-        matched = match(one.position, truth)
-        radius = truth.radius / binning(truth.radius, scale)
-        all_of_it = evidence(_logit(one.probability), one.score, radius)
-        for rows, value in ((matched.found, 1.0), (matched.false, 0.0)):
-            seen.append(all_of_it[rows])
-            right.append(np.full(len(rows), value))
-    return np.concatenate(seen), np.concatenate(right)
+    weights: str, scene: Scene, judged: Judged, scale: Scale
+) -> list[tuple[Array, Array, Array]]:
+    """Evidence, 1 where it is right, and weight of the candidates of a pattern.
+
+    And of those at places whose disks were taken out of it.
+    """
+    found, seen = _looked_at(weights, judged, scale)
+    matched = match(found, judged)
+    rows = np.concatenate([matched.found, matched.false])
+    right = np.arange(len(rows)) < len(matched.found)
+    without, places = remove_disks(scene, judged)
+    emptied = without.judged()
+    invented, lured = _looked_at(weights, emptied, scale)
+    lured = lured[near(invented, places, judged.tolerance)]
+    return [
+        (seen[rows], right.astype(float), np.ones(len(rows))),
+        (lured, np.zeros(len(lured)), np.full(len(lured), _EMPTIED)),
+    ]
 
 
-def _logistic(x: Array, y: Array) -> tuple[float, ...]:
+def _looked_at(weights: str, judged: Judged, scale: Scale) -> tuple[Array, Array]:
+    """Position of all candidates in a pattern, and their evidence."""
+    detector = load_detector(weights, judged.probe, scale=scale, max_peaks=MAX_PEAKS)
+    found, seen = weighed_evidence(cast("FCUNet", detector), judged.counts[None])
+    return found.position, seen
+
+
+def _logistic(x: Array, y: Array, weight: Array) -> tuple[float, ...]:
     """Weights of the columns of x whose logistic curve has the greatest likelihood."""
+    share = weight / weight.sum()
 
     def surprise(weights: Array) -> tuple[float, Array]:
         z = x @ weights
-        value = float((np.logaddexp(0, z) - y * z).mean())
-        return value, x.T @ (scipy.special.expit(z) - y) / len(y)
+        value = float(share @ (np.logaddexp(0, z) - y * z))
+        return value, x.T @ (share * (scipy.special.expit(z) - y))
 
     found = scipy.optimize.minimize(surprise, np.zeros(x.shape[1]), jac=True)
     return tuple(map(float, found.x))

@@ -11,6 +11,8 @@ from fcunet_dask import find_bragg_vectors, load_detector, run
 from fcunet_dask.errors import ModelError, ParameterError
 from fcunet_dask.kernels.aperture import disk_image
 from fcunet_dask.model import DiskDetector, FCUNet, PatternStatus
+from fcunet_dask.model.fcunet import weighed_evidence
+from fcunet_dask.model.probability import disk_probability
 from fcunet_dask.model.weights import ModelCard, find_weights, write_card
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")
@@ -274,7 +276,7 @@ def test_equal_detectors_have_equal_tokens(detector, weights, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "values", [{"probability": (-9.0, 12.0, 0.0, 0.0, 0.0)}, {"spread": 3.0}]
+    "values", [{"probability": (-9.0, 12.0, 0.0, 0.0, 0.0, 0.0)}, {"spread": 3.0}]
 )
 def test_another_calibration_is_another_detector(values, weights, patterns, tmp_path):
     """A card that was measured anew changes the answers, so also the token."""
@@ -288,6 +290,22 @@ def test_another_calibration_is_another_detector(values, weights, patterns, tmp_
         np.testing.assert_allclose(found.covariance, 9 * plain.covariance, rtol=1e-4)
     if "probability" in values:
         assert np.nanmax(found.probability) < np.nanmax(plain.probability)
+
+
+def test_what_is_weighed_is_what_a_detection_says(detector, patterns, places):
+    """Evidence of all candidates, weighed as the card tells, is the probability."""
+    found, seen = weighed_evidence(detector, patterns)
+    weighed = disk_probability(seen, detector.card.probability)
+    peaks = FCUNet(
+        radius=RADIUS, weights=detector.weights, structure=0.05, refine="none"
+    )(patterns)
+    for i, told in enumerate(peaks.probability):
+        here = np.sort(weighed[(found.image == i) & (weighed >= 0.5)])
+        np.testing.assert_allclose(np.sort(told[np.isfinite(told)]), here)
+    at = np.linalg.norm(found.position[:, None] - places, axis=-1).min(axis=1) < 1.5
+    assert at.sum() == len(places) * len(patterns)
+    assert seen[at, 5].min() > 1.5 > seen[~at, 5].max()  # the contrast, arsinh z/2
+    np.testing.assert_allclose(seen[:, 4], np.log(RADIUS))
 
 
 def test_weights_that_were_replaced_meanwhile_are_not_used(

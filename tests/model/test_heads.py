@@ -7,6 +7,7 @@ from fcunet_dask.kernels.aperture import disk_image
 from fcunet_dask.model import compiled
 from fcunet_dask.model.compiled import compiled_images, compiled_peaks
 from fcunet_dask.model.heads import FIELDS, extract_peaks
+from tests.matched_filter import matched_filter
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def test_a_network_without_likeness_has_none(output):
     np.testing.assert_allclose(found[0, 0, :5], [0.9, 6.25, 7.6, 0.63, -1.5], rtol=1e-5)
 
 
-def test_batches_do_not_matter(monkeypatch, matched_filter):
+def test_batches_do_not_matter(monkeypatch):
     """Seven patterns, three at a time, are the same as one by one."""
     rng = np.random.default_rng(9)
     shape = (24, 32)
@@ -75,7 +76,7 @@ def test_batches_do_not_matter(monkeypatch, matched_filter):
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="is TensorFlow's")
-def test_patterns_of_many_shapes_are_no_retracing(matched_filter, caplog):
+def test_patterns_of_many_shapes_are_no_retracing(caplog):
     """TensorFlow warns of it from the fifth call on; each shape is compiled once."""
     peaks = compiled_peaks(matched_filter(), 3, 0.05)
     for rows in range(24, 52, 4):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from fcunet_dask.errors import MissingDependencyError, ModelError
 from fcunet_dask.model.weights import ModelCard, find_weights, load_network, write_card
+from tests.matched_filter import saved
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")
 
@@ -35,7 +36,7 @@ def test_card_and_network_come_back(copied):
     path, card = find_weights(str(copied))
     assert path == copied
     assert (card.network, card.multiple) == ("by hand", 8)
-    assert card.probability == (-6, 12, 0, 0, 0)
+    assert card.probability == (-6, 12, 0, 0, 0, 0)
     network = load_network(path, card)
     inputs = [np.ones((1, 16, 16, 1), np.float32)] * 3
     assert np.asarray(network(inputs)).shape == (1, 16, 16, 5)
@@ -84,16 +85,16 @@ def test_no_file_and_no_card_are_told_apart(copied, tmp_path):
         "{",
         "[]",
         "{}",
-        '{"sha256": "", "network": "", "probability": FIVE, "colour": "red"}',
+        '{"sha256": "", "network": "", "probability": SIX, "colour": "red"}',
         '{"sha256": "", "network": "", "probability": 3}',
-        '{"sha256": "", "network": "", "probability": [1, 2]}',
-        '{"sha256": "", "network": "", "probability": ["a", "b", "c", "d", "e"]}',
-        '{"sha256": "", "network": "", "probability": FIVE, "multiple": "8"}',
-        '{"sha256": "", "network": "", "probability": FIVE, "multiple": 0}',
+        '{"sha256": "", "network": "", "probability": [1, 2, 3, 4, 5]}',
+        '{"sha256": "", "network": "", "probability": ["a", "b", "c", "d", "e", "f"]}',
+        '{"sha256": "", "network": "", "probability": SIX, "multiple": "8"}',
+        '{"sha256": "", "network": "", "probability": SIX, "multiple": 0}',
     ],
 )
 def test_a_card_of_another_form_is_refused(text, copied):
-    text = text.replace("FIVE", "[1, 2, 3, 4, 5]")
+    text = text.replace("SIX", "[1, 2, 3, 4, 5, 6]")
     copied.with_suffix(".json").write_text(text)
     with pytest.raises(ModelError, match=r"own\.json is no card"):
         find_weights(str(copied))
@@ -115,13 +116,13 @@ def one_by_one(names, channels):
         (["pattern", "probe", "mask"], [5, 5], "5"),
     ],
 )
-def test_networks_of_other_shape_are_refused(names, channels, named, saved, tmp_path):
+def test_networks_of_other_shape_are_refused(names, channels, named, tmp_path):
     name = saved(one_by_one(names, channels), tmp_path / "odd.keras")
     with pytest.raises(ModelError, match=rf"odd\.keras has inputs .*{named}"):
         load_network(*find_weights(name))
 
 
-def test_code_in_a_file_is_not_run(saved, tmp_path):
+def test_code_in_a_file_is_not_run(tmp_path):
     """A Lambda layer holds marshalled Python."""
     trace = tmp_path / "trace"
 

@@ -3,11 +3,10 @@
 from hashlib import sha256
 
 import numpy as np
-import pytest
 from fcunet_dask.model.weights import ModelCard, write_card
 
 
-def _matched_filter():
+def matched_filter():
     """Heat and structure factor are the likeness to the probe; σ is 0.3 px."""
     import keras  # noqa: PLC0415  (only where a network is needed)
     from fcunet_dask.model.layers import (  # noqa: PLC0415
@@ -26,27 +25,9 @@ def _matched_filter():
     return model
 
 
-def _saved(model, path, **card):
+def saved(model, path, **card):
     """Write a network with its card; return its name."""
     model.save(path)
     digest = sha256(path.read_bytes()).hexdigest()
     write_card(path, ModelCard(sha256=digest, network="by hand", **card))
     return str(path)
-
-
-@pytest.fixture(scope="session")
-def matched_filter():
-    """Make the network."""
-    return _matched_filter
-
-
-@pytest.fixture(scope="session")
-def saved():
-    """Write a network, at a path, with a card of given values; return its name."""
-    return _saved
-
-
-@pytest.fixture(scope="session")
-def weights(tmp_path_factory):
-    """Name of the weights of `matched_filter`."""
-    return _saved(_matched_filter(), tmp_path_factory.mktemp("weights") / "hand.keras")
