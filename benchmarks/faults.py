@@ -432,7 +432,7 @@ def names(scan):
 def marks(out):
     """Return the times of the marks of finished blocks."""
     found = {}
-    for path in out.glob("marks/*/*.json"):
+    for path in out.glob("marks/*/*/*.json"):
         with contextlib.suppress(FileNotFoundError):
             found[path.parent.name, path.stem] = path.stat().st_mtime
     return found

@@ -29,6 +29,10 @@ class StoreError(FcunetError, OSError):
     """An output exists, is in use, is full, or does not fit what is written to it."""
 
 
+class OtherRunError(StoreError):
+    """A store that was begun with other parameters."""
+
+
 class StoreInUseError(StoreError):
     """Another process is writing to it."""
 

@@ -15,6 +15,7 @@ import pytest
 import xarray as xr
 import zarr
 from fcunet_dask._commit import ArraySpec, BlockStore, checksum, owner
+from fcunet_dask._commit.files import write_json
 from fcunet_dask._commit.owner import STALE_S
 from fcunet_dask._places import FolderPlace
 from fcunet_dask.errors import StoreError
@@ -121,6 +122,47 @@ def test_overwrite_starts_anew(tmp_path):
         assert len(store.pending()) == 12
         assert store.fingerprint == {"other": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["a.zarr"]
+
+
+def test_tasks_of_a_run_that_was_replaced_write_nothing(tmp_path):
+    """A task may outlive its run, on a cluster that goes on."""
+    with create(tmp_path / "a.zarr") as first:
+        late = pickle.loads(pickle.dumps(first))
+        fill(late, [(0, 0)])
+    with create(tmp_path / "a.zarr", {"other": 1}, overwrite=True) as second:
+        with pytest.raises(StoreError, match="another run has replaced this store"):
+            fill(late, [(0, 1)])
+        with pytest.raises(StoreError, match="another run has replaced this store"):
+            pickle.loads(pickle.dumps(late))
+        assert len(second.pending()) == 12
+        # and a mark that was on its way says nothing of the new store
+        write_json(second.place, late._mark((1, 1)), {"checksums": {}, "summary": {}})
+        assert len(second.pending()) == 12
+        assert not second.has((1, 1))
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("trouble", ["cut", "too many open files"])
+def test_a_store_that_cannot_be_read_is_not_taken_for_none(
+    tmp_path, monkeypatch, trouble, overwrite
+):
+    with create(tmp_path / "a.zarr") as store:
+        fill(store, [(0, 0), (0, 1)])
+    whole = (tmp_path / "a.zarr" / "zarr.json").read_bytes()
+    if trouble == "cut":
+        (tmp_path / "a.zarr" / "zarr.json").write_bytes(whole[:20])
+    else:
+        monkeypatch.setattr(FolderPlace, "read", too_many)
+    with pytest.raises(StoreError, match=r"zarr\.json cannot be read"):
+        create(tmp_path / "a.zarr", overwrite=overwrite)
+    monkeypatch.undo()
+    (tmp_path / "a.zarr" / "zarr.json").write_bytes(whole)
+    with create(tmp_path / "a.zarr") as store:
+        assert len(store.pending()) == 10
+
+
+def too_many(self, key):
+    raise OSError(errno.EMFILE, "Too many open files", key)
 
 
 @pytest.mark.parametrize("overwrite", [False, True])

@@ -58,7 +58,7 @@ def content(out):
 
 
 def marks(out):
-    return {p: p.stat().st_mtime_ns for p in out.glob("marks/*/*.json")}
+    return {p: p.stat().st_mtime_ns for p in out.glob("marks/*/*/*.json")}
 
 
 def wait_for_marks(out, number):

@@ -6,13 +6,15 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import numpy as np
 
 from fcunet_dask._places import Place, failures, place
 from fcunet_dask.errors import FcunetError, StoreError
 from fcunet_dask.types import Array
+
+_GROUP: Final = "zarr.json"
 
 
 def read_json(where: Place, key: str) -> dict[str, Any]:
@@ -26,11 +28,27 @@ def write_json(where: Place, key: str, values: Mapping[str, Any]) -> None:
 
 
 def read_attrs(where: Place) -> dict[str, Any]:
-    """Return the attributes of a Zarr v3 group; empty where there is none."""
-    try:
-        return cast(dict[str, Any], read_json(where, "zarr.json")["attributes"])
-    except (OSError, ValueError, KeyError):
+    """Return the attributes of a Zarr v3 group; empty where there is none.
+
+    Raises
+    ------
+    StoreError
+        If there is one that cannot be read: it is not to be taken for none.
+    """
+    if where.stamp(_GROUP) is None:
         return {}
+    unreadable: tuple[type[Exception], ...]
+    unreadable = (*failures(), ValueError, AttributeError)
+    try:
+        return cast(dict[str, Any], read_json(where, _GROUP).get("attributes", {}))
+    except FileNotFoundError:
+        return {}
+    except unreadable as error:
+        msg = (
+            f"{where.name}/{_GROUP} cannot be read ({error}): try again; if it is "
+            "damaged, choose another name"
+        )
+        raise StoreError(msg) from error
 
 
 def checksum(block: Array) -> str:

@@ -1,5 +1,6 @@
 """What a store is to hold, and whether one that is there holds the same."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -12,7 +13,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 from fcunet_dask._commit.files import read_attrs, writing
 from fcunet_dask._commit.owner import OWNER
 from fcunet_dask._places import Place
-from fcunet_dask.errors import StoreError
+from fcunet_dask.errors import OtherRunError, StoreError
 from fcunet_dask.types import Array
 
 Block = tuple[int, int]
@@ -20,7 +21,7 @@ Block = tuple[int, int]
 KEY: Final = "fcunet_dask"
 """Attribute of the group that holds the plan of the store."""
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 MARKS: Final = "marks"
 
 
@@ -93,6 +94,12 @@ def _plain(spec: ArraySpec) -> dict[str, Any]:
     return asdict(spec) | {"fill_value": str(spec.fill_value)}
 
 
+def plan_name(plan: Mapping[str, Any]) -> str:
+    """Return a name for a plan: stores of one name end in the same bytes."""
+    text = json.dumps(plan, sort_keys=True).encode()
+    return hashlib.blake2b(text, digest_size=8).hexdigest()
+
+
 Small = tuple[tuple[str, ...], Array, Mapping[str, Any]]
 """Dimensions, values and attributes of an array that is written at once."""
 
@@ -141,7 +148,7 @@ def refuse_other(place: Place, plan: Mapping[str, Any], *, resume: bool) -> None
             f"{place.name} was begun with other parameters ({'; '.join(other[:5])}); "
             "pass overwrite=True, or choose another name"
         )
-        raise StoreError(msg)
+        raise OtherRunError(msg)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

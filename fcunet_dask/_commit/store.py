@@ -35,6 +35,7 @@ from fcunet_dask._commit.plan import (
     is_store,
     make_plan,
     make_store,
+    plan_name,
     put_array,
     refuse_kind,
     refuse_other,
@@ -50,20 +51,22 @@ class BlockStore:
     """A Zarr group that is filled block by block, and can be gone on with.
 
     Made by `create`, or by opening it: for reading, and in workers. Pickles as its
-    location.
+    location and the name of its plan.
 
     Parameters
     ----------
     location : str or Path
         Folder of the group, or URL of an object store (``s3://bucket/prefix``).
+    name : str, optional
+        Of the plan that the store must have.
 
     Raises
     ------
     StoreError
-        If there is no such group.
+        If there is no such group, or another one by now.
     """
 
-    def __init__(self, location: str | Path) -> None:
+    def __init__(self, location: str | Path, name: str | None = None) -> None:
         self.location = located(location)
         self.place = place(self.location)
         self._owner: Owner | None = None
@@ -77,6 +80,8 @@ class BlockStore:
         self.scan_shape: Block = tuple(plan["scan_shape"])
         self.grid: Block = tuple(plan["grid"])
         self.block: Block = tuple(plan["block"])
+        self.name: Final = name or plan_name(plan)
+        self._expect_same(attrs)
 
     @property
     def path(self) -> Path:
@@ -159,8 +164,14 @@ class BlockStore:
         self._owner = owner
         return self
 
-    def __reduce__(self) -> tuple[type[Self], tuple[str]]:
-        return type(self), (self.location,)
+    def _expect_same(self, attrs: Mapping[str, Any]) -> None:
+        """Refuse a store that was replaced: tasks may outlive the run they are of."""
+        if plan_name(attrs.get(KEY, {})) != self.name:
+            msg = f"{self.location}: another run has replaced this store meanwhile"
+            raise StoreError(msg)
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:
+        return type(self), (self.location, self.name)
 
     def __enter__(self) -> Self:
         return self
@@ -204,15 +215,14 @@ class BlockStore:
     def pending(self) -> list[Block]:
         """Return the blocks that have no mark, row by row."""
         done = {
-            tuple(map(int, key.removesuffix(".json").split("/")[1:]))
-            for key in self.place.keys(MARKS)
-            if key.count("/") == 2
+            tuple(map(int, key.removesuffix(".json").split("/")[2:]))
+            for key in self.place.keys(f"{MARKS}/{self.name}")
         }
         return [b for b in self.blocks() if b not in done]
 
     def has(self, block_id: Block) -> bool:
         """Whether a block has its mark."""
-        return self.place.stamp(_mark(block_id)) is not None
+        return self.place.stamp(self._mark(block_id)) is not None
 
     def expect_room(self, block_id: Block) -> None:
         """Refuse a block that cannot be written, before any work on it.
@@ -253,18 +263,21 @@ class BlockStore:
         Raises
         ------
         StoreError
-            If a block is missing or has another shape or dtype, or the disk is full.
+            If a block is missing or has another shape or dtype, the disk is full, or
+            another run has replaced the store.
         """
         region = self.region(block_id)
         checked = {name: self._checked(name, values, region) for name in self.arrays}
         sums = {name: checksum(block) for name, block in checked.items()}
         mark = {"checksums": sums, "summary": dict(summary or {})}
         with writing(self.location, sum(b.nbytes for b in checked.values())):
+            self._expect_same(read_attrs(self.place))
             if self._ragged(region):
                 self._clear(block_id)
             for name, block in checked.items():
                 self.arrays[name][region] = block
-            write_json(self.place, _mark(block_id), mark)
+            self._expect_same(read_attrs(self.place))
+            write_json(self.place, self._mark(block_id), mark)
 
     def _ragged(self, region: tuple[slice, slice]) -> bool:
         """Whether a block ends with the scan: Zarr reads such files before it writes."""
@@ -289,7 +302,7 @@ class BlockStore:
 
     def mark(self, block_id: Block) -> dict[str, Any]:
         """Return ``checksums`` and ``summary`` of a finished block."""
-        return read_json(self.place, _mark(block_id))
+        return read_json(self.place, self._mark(block_id))
 
     def digest(self) -> str:
         """Return a hash of all that the blocks hold, from their marks."""
@@ -311,7 +324,7 @@ class BlockStore:
             whole = False
         if not whole:
             self.place.delete(_COMPLETE)
-            self.place.delete(_mark(block_id))
+            self.place.delete(self._mark(block_id))
             self._clear(block_id)
         return whole
 
@@ -387,6 +400,5 @@ class BlockStore:
         with writing(self.location, 1 << 16):
             write_json(self.place, _COMPLETE, summary or {})
 
-
-def _mark(block_id: Block) -> str:
-    return f"{MARKS}/{block_id[0]}/{block_id[1]}.json"
+    def _mark(self, block_id: Block) -> str:
+        return f"{MARKS}/{self.name}/{block_id[0]}/{block_id[1]}.json"

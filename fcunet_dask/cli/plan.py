@@ -1,7 +1,6 @@
 """``fcunet-dask plan``: what `strain` would do, before it does it."""
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -31,7 +30,9 @@ def plan(
     scan_shape: Annotated[
         str | None, Option(help="ROWS,COLUMNS of a scan stored as one row.")
     ] = None,
-    vacuum: Annotated[Path | None, Option(help="File of patterns in vacuum.")] = None,
+    vacuum: Annotated[
+        str | None, Option(help="Patterns in vacuum: file, or URL of a store.")
+    ] = None,
     detector: Annotated[str, Option(help="Name of the disk detector.")] = "template",
     cluster: Cluster = "none",
     workers: Workers = 0,
@@ -48,9 +49,7 @@ def plan(
         scan_shape=scan_shape_of(scan_shape),
         calibration=given,
     )
-    settings = Settings(
-        detector=detector, vacuum=None if vacuum is None else str(vacuum)
-    )
+    settings = Settings(detector=detector, vacuum=vacuum)
     with computing(cluster, workers):
         found = make_plan(opened, out, settings=settings)
     console.print(table_of(found), highlight=False)

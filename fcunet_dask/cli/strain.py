@@ -43,7 +43,9 @@ def strain(
     scan_shape: Annotated[
         str | None, Option(help="ROWS,COLUMNS of a scan stored as one row.")
     ] = None,
-    vacuum: Annotated[Path | None, Option(help="File of patterns in vacuum.")] = None,
+    vacuum: Annotated[
+        str | None, Option(help="Patterns in vacuum: file, or URL of a store.")
+    ] = None,
     vacuum_region: Annotated[
         str | None, Option(help="ROWS,COLUMNS in vacuum, such as ':,56:64'.")
     ] = None,
@@ -94,7 +96,7 @@ def strain(
     settings = Settings(
         calibration=calibration,
         detector=detector,
-        vacuum=None if vacuum is None else str(vacuum),
+        vacuum=vacuum,
         vacuum_region=region(vacuum_region, "--vacuum-region"),
         origin=origin,
         g1=pair(g1, "--g1"),

@@ -1,11 +1,11 @@
 """Where commands compute: the words behind ``--cluster`` and ``--workers``."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, Final
 
 import typer
-import yaml
 
 from fcunet_dask.cli.screen import console
 from fcunet_dask.errors import ComputeError
@@ -87,7 +87,21 @@ def _parsed(text: str) -> tuple[str, dict[str, Any]]:
     if wrong:
         msg = f"--cluster: expected NAME,OPTION=VALUE,… got {text!r}"
         raise typer.BadParameter(msg)
-    return where, {name: yaml.safe_load(value) for name, _, value in pairs}
+    if where == "none" and pairs:
+        msg = f"--cluster: none has no options, got {text!r}"
+        raise typer.BadParameter(msg)
+    return where, {name: _value(value) for name, _, value in pairs}
+
+
+def _value(text: str) -> int | float | bool | str:
+    """Return a number, a truth or the text; 10:00:00 and 007 are no numbers."""
+    if text in ("true", "false"):
+        return text == "true"
+    if re.fullmatch(r"-?(0|[1-9][0-9]*)", text):
+        return int(text)
+    if re.fullmatch(r"-?[0-9]+\.[0-9]*", text):
+        return float(text)
+    return text
 
 
 def _await(client: Any, number: int) -> None:

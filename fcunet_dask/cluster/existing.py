@@ -1,5 +1,6 @@
 """A cluster that runs already."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ def existing_cluster(
     Raises
     ------
     ParameterError
-        If there is no such file, no certificates, or no scheduler that answers.
+        If there is no such file, or it is no scheduler's; no certificates, or no
+        scheduler that answers.
     """
     from distributed import Client  # noqa: PLC0415 - heavy
 
@@ -42,7 +44,8 @@ def existing_cluster(
     else:
         msg = f"{where}: no such scheduler file; has the scheduler been started?"
         raise ParameterError(msg)
-    if where.startswith("tls://") and "security" not in options:
+    address = where if "://" in where else _address(where)
+    if address.startswith("tls://") and "security" not in options:
         _expect_configured(where)
     try:
         return Client(**options)
@@ -50,6 +53,17 @@ def existing_cluster(
         msg = (
             f"{where}: no scheduler answers ({error}); it has ended, is on another "
             "network, or has other certificates"
+        )
+        raise ParameterError(msg) from error
+
+
+def _address(scheduler_file: str) -> str:
+    try:
+        return str(json.loads(Path(scheduler_file).read_text())["address"])
+    except (ValueError, KeyError, TypeError) as error:
+        msg = (
+            f"{scheduler_file}: no scheduler file, or not yet a whole one ({error!r}); "
+            "has the scheduler started?"
         )
         raise ParameterError(msg) from error
 

@@ -153,7 +153,7 @@ def normalized_correlation(
     return strength / variance, strength
 
 
-def noise_level(strength: Array) -> Array:
+def noise_level(strength: Array, prepared: NormalizedTemplate) -> Array:
     """Noise of the strength of each pattern: ½ for many Poisson electrons, or up to 1¼.
 
     From the 20th percentile of its magnitude, which Gaussian noise has at 0.2533
@@ -166,6 +166,8 @@ def noise_level(strength: Array) -> Array:
     ----------
     strength : array
         (n, rows, columns), from `normalized_correlation`.
+    prepared : NormalizedTemplate
+        With which: where its window measures nothing there is no noise to see.
 
     Returns
     -------
@@ -173,7 +175,10 @@ def noise_level(strength: Array) -> Array:
         (n,).
     """
     xp = namespace(strength)
-    sample = xp.abs(strength[:, 1::4, 1::4]).reshape(len(strength), -1)
+    seen = prepared.template_norm[1::4, 1::4] > 0
+    sample = xp.abs(strength[:, 1::4, 1::4][:, seen])
+    if not sample.shape[1]:
+        return xp.ones(len(strength), strength.dtype)
     rank = sample.shape[1] // 5
     return xp.clip(xp.partition(sample, rank, axis=1)[:, rank] / 0.2533, 0.2, 1.25)
 

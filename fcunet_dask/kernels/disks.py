@@ -221,7 +221,10 @@ class _State:
 def _windows(
     patterns: Array, padded_mask: Array, index: Array, model: DiskModel, gain: float
 ) -> tuple[Array, Array]:
-    """Electrons and mask, float32 (m, n), in the window around each disk."""
+    """Electrons and mask, float32 (m, n), in the window around each disk.
+
+    Pixels that are NaN or infinite are masked.
+    """
     xp = namespace(patterns)
     _, rows, columns = patterns.shape
     image, row, column = index
@@ -232,6 +235,10 @@ def _windows(
     width = columns + 2 * model.half
     base = (row + model.half) * width + column + model.half
     kept = xp.take(padded_mask.reshape(-1), base[:, None] + (model.y * width + model.x))
+    seen = xp.isfinite(counts)
+    if not bool(seen.all()):
+        kept = kept * seen
+        counts = xp.where(seen, counts, 0)
     counts *= kept
     if gain != 1:
         counts *= 1 / gain
@@ -343,8 +350,9 @@ def correlation_covariance(
 ) -> Array:
     """Covariance of the maximum of a correlation with the flat disk.
 
-    Of δ = argmax Σ T(q − δ) x(q) it is H⁻¹ J H⁻¹ with J = Σ ∇T ∇Tᵀ Var x, Poisson, and
-    H = h Σ ∇T ∇Tᵀ for a disk of height h.
+    Of δ = argmax Σ T(q − δ) x(q) it is H⁻¹ J H⁻¹ with J = Σ ∇T ∇Tᵀ Var x and
+    H = h Σ ∇T ∇Tᵀ for a disk of height h; Var x, Poisson, is that of the disk on its
+    background: the few electrons of a faint one need not lie on its rim.
 
     Parameters
     ----------
@@ -358,10 +366,12 @@ def correlation_covariance(
     """
     xp = namespace(patterns)
     counts, kept = _windows(patterns, padded_mask, index, model, gain)
-    height = _start(counts, kept, offset, model).filling[:, 0]
-    _, slope_y, slope_x = _aperture(xp.clip(offset, -0.5, 0.5), model)
+    start = _start(counts, kept, offset, model)
+    height = start.filling[:, 0]
+    T, slope_y, slope_x = _aperture(xp.clip(offset, -0.5, 0.5), model)
+    variance = (height[:, None] * T + xp.maximum(start.background, 0)[:, None]) * kept
     pairs = (slope_y * slope_y, slope_y * slope_x, slope_x * slope_x)
-    noise = _symmetric([(p * counts).sum(1) for p in pairs])
+    noise = _symmetric([(p * variance).sum(1) for p in pairs])
     curvature = _symmetric([height * (p * kept).sum(1) for p in pairs])
     inverse = xp.linalg.inv(curvature + 1e-6 * xp.eye(2))
     covariance = inverse @ noise @ inverse

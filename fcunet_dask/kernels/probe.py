@@ -378,10 +378,8 @@ def counts_per_electron(patterns: Array, mask: Array) -> float:
     step = float(counts[counts > 0].min())
     if np.median(level[(level >= np.quantile(positive, 0.7)) & measures]) < 4 * step:
         return step
-    # where whole steps are counted, nothing but electrons is in dark pixels
-    counting = np.allclose(counts / step, np.rint(counts / step), rtol=0, atol=1e-3)
     around = scipy.ndimage.maximum_filter(counts, (1, 3, 3))[:, 1:-1, 1:-1]
-    bright = (level > np.quantile(positive, 0.3 if counting else 0.7)) & measures
+    bright = (level > np.quantile(positive, 0.7)) & measures
     bright &= around < counts.max()  # next to a clipped pixel nothing fluctuates
     if bright.sum() < 100:
         return step

@@ -130,6 +130,8 @@ def rim_positions(
     counts = _squares(patterns, image, pixel, rim.half).astype(xp.float32)
     shifted = pixel + rim.half
     kept = _squares(padded_mask[None], xp.zeros_like(image), shifted, rim.half)
+    finite = xp.isfinite(counts)
+    counts = xp.where(finite, counts, 0)
     m = len(position)
     scores = (counts @ rim.kernels).reshape(m, _SIDE, _SIDE)
     inner = scores[:, 1:-1, 1:-1].reshape(m, (_SIDE - 2) ** 2)
@@ -137,7 +139,7 @@ def rim_positions(
     index = xp.stack([xp.arange(m), 1 + best // (_SIDE - 2), 1 + best % (_SIDE - 2)])
     offset = index[1:].T - REACH + parabola_offsets(scores, index)
     seen = inner.max(axis=1) >= scores.max(axis=(1, 2))
-    seen &= (kept > 0).all(axis=1)
+    seen &= (finite & (kept > 0)).all(axis=1)
     noise = gain * xp.maximum(counts @ rim.squares, 0)
     variance = noise / _curvatures(scores, index) ** 2
     return (

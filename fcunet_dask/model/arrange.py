@@ -36,7 +36,7 @@ def clean(patterns: Array) -> tuple[Array, Array]:
     Returns
     -------
     patterns : array
-        The same, not finite pixels set to 0.
+        The same, not finite pixels set to 0: for a search; a fit leaves them out.
     status : array
         uint8 (n,): `PatternStatus`.
     """

@@ -123,14 +123,13 @@ class FCUNet:
         if not len(patterns):
             return Peaks.empty(0, self.max_peaks)
         prepared = _prepare(self, (int(patterns.shape[1]), int(patterns.shape[2])))
-        patterns, status = clean(patterns)
+        searched, status = clean(patterns)
         limits = _limits(self)
-        found = prepared.find(patterns, self)
-        found = found.thinned(limits, len(patterns), self.max_peaks)
-        if self.refine == "fit":
-            found = prepared.refine.outlined(patterns, found)
-        elif self.refine == "mean":
-            found = prepared.refine.weighed(patterns, found)
+        found = prepared.find(searched, self)
+        found = found.thinned(limits, len(patterns), self.max_peaks + 1)
+        refine = prepared.refine
+        place = {"fit": refine.outlined, "mean": refine.weighed, "none": refine.lit}
+        found = place[self.refine](patterns, found)
         return arrange(found, status, limits, len(patterns))
 
     def structure_factors(self, patterns: Array) -> Array:
@@ -236,7 +235,11 @@ class _Prepared:
         found, seen = self.candidates(patterns, detector)
         probability = disk_probability(seen, self.card.probability)
         found.brightness = found.extra["probability"] = probability
-        return found.rows(probability >= detector.min_probability)
+        border = np.minimum(
+            found.position, np.array(patterns.shape[1:]) - 1 - found.position
+        )
+        inside = border.min(axis=1) >= _limits(detector).edge
+        return found.rows(inside & (probability >= detector.min_probability))
 
     def candidates(self, patterns: Array, detector: FCUNet) -> tuple[Candidates, Array]:
         """Whatever the network points at, by its height, and the evidence for each."""

@@ -148,6 +148,10 @@ class Refinement:
             brightness=outline.brightness,
         )
 
+    def lit(self, patterns: Array, found: Candidates) -> Candidates:
+        """Give each disk the brightness of its outline, and leave it where it is."""
+        return replace(found, brightness=self._outline(patterns, found).brightness)
+
     def _outline(self, patterns: Array, found: Candidates) -> "_Outline":
         """Fit disks; what a failed fit says, which may be no number, is not looked at."""
         xp = namespace(found.position)

@@ -154,7 +154,9 @@ class Search:
         if self.template is not None:
             images, strength = normalized_correlation(binned, self.template)
             index = local_maxima(images, self.min_score, self.edge)
-            brightness = strength[tuple(index)] / noise_level(strength)[index[0]]
+            brightness = (
+                strength[tuple(index)] / noise_level(strength, self.template)[index[0]]
+            )
             index = index[:, brightness > self.min_significance]
             brightness = brightness[brightness > self.min_significance]
             score = images[tuple(index)]

@@ -142,9 +142,9 @@ class TemplateMatching:
 
     def _find(self, patterns: Array, prepared: "_Prepared") -> Peaks:
         """Peaks of one batch."""
-        patterns, status = clean(patterns)
+        searched, status = clean(patterns)
         limits = self._limits()
-        candidates = prepared.search(patterns)
+        candidates = prepared.search(searched)
         if self.subpixel == "fit":
             candidates = candidates.thinned(limits, len(patterns), 2 * self.max_peaks)
             candidates = prepared.refine.fitted_only(patterns, candidates)

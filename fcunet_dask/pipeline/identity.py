@@ -1,6 +1,7 @@
 """By what a run knows its own output again: the settings, not what was measured."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from hashlib import blake2b
 from importlib.metadata import version
 from typing import Any
@@ -12,8 +13,9 @@ from dask.tokenize import tokenize
 from fcunet_dask._source import source_of
 from fcunet_dask.io import open_scan
 from fcunet_dask.model import DiskDetector
+from fcunet_dask.model.weights import find_weights
 from fcunet_dask.pipeline.settings import Settings
-from fcunet_dask.schema import PATTERN, Q
+from fcunet_dask.schema import MASK, PATTERN, PROBE, Q
 
 
 def detection_identity(scan: xr.Dataset, settings: Settings) -> dict[str, Any]:
@@ -23,16 +25,26 @@ def detection_identity(scan: xr.Dataset, settings: Settings) -> dict[str, Any]:
     output is made, and kept with it.
     """
     detector = settings.detector
+    calibration = scan.attrs.get("calibration", {})
     return {
         "source": source_identity(scan),
-        "detector": {"name": detector, **_options(settings.detector_options)}
+        "probe": {
+            name: tokenize(np.asarray(scan[name]))
+            for name in (PROBE.name, MASK.name)
+            if name in scan
+        },
+        "detector": {
+            "name": detector,
+            **_options(settings.detector_options),
+            **_weights(detector),
+        }
         if isinstance(detector, str)
         else describe(detector),
         "vacuum": None
         if settings.vacuum is None
         else source_identity(open_scan(settings.vacuum)),
         "vacuum_region": _region(settings.vacuum_region),
-        "semiangle": scan.attrs.get("calibration", {}).get("semiangle"),
+        "beam": [calibration.get(name) for name in ("semiangle", "voltage")],
         "q": [float(scan[n][i]) for n in Q for i in (0, -1)],
         "version": version("fcunet-dask"),
     }
@@ -99,5 +111,19 @@ def _options(options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _weights(detector: str) -> dict[str, Any]:
+    """Return by what a network in a file is known: the file may be another one later."""
+    if not detector.endswith(".keras"):
+        return {}
+    card = asdict(find_weights(detector)[1])
+    del card["training"]
+    return card
+
+
 def _region(region: tuple[slice, slice] | None) -> list[list[int | None]] | None:
-    return None if region is None else [[s.start, s.stop] for s in region]
+    if region is None:
+        return None
+    return [
+        [None if v is None else int(v) for v in (s.start, s.stop, s.step)]
+        for s in region
+    ]

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -60,8 +61,22 @@ def strain_so_far(out: str | Path, settings: Settings | None = None) -> xr.Datas
     if probe is None or not bragg["finished"].any():
         msg = f"{out}: no block is finished yet"
         raise AnalysisError(msg)
-    found, _ = analyze(bragg.drop_vars("finished"), probe, settings or Settings())
+    settings = settings or Settings()
+    if settings.reference is not None:
+        rows, columns = (
+            _thinned(part, size, n)
+            for part, size, n in zip(settings.reference, shape, step, strict=True)
+        )
+        settings = replace(settings, reference=(rows, columns))
+    found, _ = analyze(bragg.drop_vars("finished"), probe, settings)
     return found.assign(finished=bragg["finished"])
+
+
+def _thinned(part: slice, size: int, step: int) -> slice:
+    """Return a part of an axis of which every `step`-th is left: one, at the least."""
+    start, stop, _ = part.indices(size)
+    first = -(-start // step)
+    return slice(first, max(-(-stop // step), first + 1))
 
 
 def watch(

@@ -16,6 +16,7 @@ from fcunet_dask._commit import writing
 from fcunet_dask._places import located, place
 from fcunet_dask.errors import (
     MissingDependencyError,
+    OtherRunError,
     ParameterError,
     StoreInUseError,
 )
@@ -155,7 +156,12 @@ def _run_one(
     known: dict[str, Any] = {"scan": row.scan, "out": row.out}
     try:
         scan = open_scan(row.scan, calibration=settings.calibration, **options)
-        results = run(scan, row.out, settings=settings, overwrite=overwrite)
+        try:
+            results = run(scan, row.out, settings=settings)
+        except OtherRunError:
+            if not overwrite:
+                raise
+            results = run(scan, row.out, settings=settings, overwrite=True)
         known |= _figures(results)
         state, error = "done", ""
     except StoreInUseError as reason:

@@ -83,7 +83,7 @@ def test_layout_streams_and_browses(tmp_path, scan_file):
 
 def test_wide_blocks_are_whole_files_too(tmp_path, scan_file):
     out = convert_any(scan_file, tmp_path / "a.zarr")
-    assert len(list((out / "marks").glob("*/*.json"))) == 2
+    assert len(list((out / "marks").glob("*/*/*.json"))) == 2
     np.testing.assert_array_equal(open_scan(out)["pattern"], TRUTH)
 
 

@@ -254,6 +254,21 @@ def test_the_covariance_of_a_correlation_is_its_scatter():
     assert np.sqrt(said[:, 0].mean()) == pytest.approx(peak.std(), rel=0.25)
 
 
+def test_a_correlation_knows_that_faint_disks_are_uncertain():
+    """Five electrons: their own scatter, whether or not one of them is on the rim."""
+    rng = np.random.default_rng(20)
+    model = disk_model(5.0, 0.5, structure=0.0)
+    mean = disk_image((40, 40), (20.0, 20.0), 5.0, 0.5)
+    patterns = rng.poisson(5 * mean / mean.sum(), (300, 40, 40))
+    index = np.stack([np.arange(300), np.full(300, 20), np.full(300, 20)])
+    mask = pad_mask(np.ones((40, 40)), model.half)
+    covariance = correlation_covariance(
+        patterns, mask, index, np.zeros((300, 2)), model
+    )
+    enough = patterns[:, 15:26, 15:26].sum(axis=(1, 2)) > 1
+    assert np.sqrt(covariance[enough, 0]).min() > 0.3
+
+
 def test_a_model_moves_to_the_device_of_its_data():
     model = disk_model(3.0, 0.5, structure=0.2)
     same = model.on_device_of(np.zeros(1))

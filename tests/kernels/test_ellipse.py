@@ -37,6 +37,16 @@ def test_a_known_ellipse_is_undone(degrees):
     assert residual < 0.01
 
 
+@pytest.mark.parametrize("ratio", [1.0008, 1.002, 1.01, 1.04, 1.1])
+def test_small_and_large_ellipses_are_measured_alike(ratio):
+    """What is left of the difference of the strains along the axes, and of the scale."""
+    stretch = stretch_along(35, ratio)
+    transform, scale, _ = ring_transform(rings(stretch, shape=(151, 161)), RADII)
+    left = np.linalg.svd(transform @ stretch)[1]
+    assert left[0] / left[1] - 1 < 1e-3
+    assert scale == pytest.approx(1, abs=2e-3)
+
+
 @pytest.mark.parametrize("scale", [0.95, 1.06])
 def test_scale_is_true_over_measured(scale):
     found = ring_transform(rings(np.eye(2), scale), RADII)

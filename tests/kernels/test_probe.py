@@ -176,5 +176,16 @@ def test_the_gain_under_readout_noise():
     assert counts_per_electron(counts, mask) == pytest.approx(150, rel=0.2)
 
 
+@pytest.mark.parametrize("gain", [100.0, 300.0])
+def test_whole_numbers_of_an_integrating_camera_are_no_electrons(gain):
+    """Rounded, dark-subtracted frames count to one, too."""
+    rng = np.random.default_rng(31)
+    patterns, _, _ = lattice_patterns(rng, 5.0, (96, 96), 24, 2e5, 0.1)
+    patterns = gain * patterns + rng.normal(0, gain / 10, patterns.shape)
+    mask = np.ones(patterns.shape[1:], bool)
+    for frames in (np.rint(patterns), np.clip(np.rint(patterns), 0, None)):
+        assert counts_per_electron(frames, mask) == pytest.approx(gain, rel=0.12)
+
+
 def test_nothing_to_measure_the_gain_on_is_one():
     assert counts_per_electron(np.zeros((2, 32, 32)), np.ones((32, 32), bool)) == 1

@@ -83,9 +83,8 @@ def test_disks_are_found_where_they_are(refine, within, weights, patterns, place
         peaks.structure_factor[known], np.sqrt(peaks.score[known]), rtol=1e-5
     )
     assert (peaks.covariance[known][:, [0, 2]] > 0).all()
-    if refine != "none":
-        total = 150 * np.pi * RADIUS**2
-        np.testing.assert_allclose(peaks.intensity[known], total, rtol=0.1)
+    total = 150 * np.pi * RADIUS**2
+    np.testing.assert_allclose(peaks.intensity[known], total, rtol=0.1)
     if refine != "fit":
         np.testing.assert_allclose(peaks.covariance[known][:, 0], 0.3**2, rtol=1e-4)
 
@@ -113,6 +112,24 @@ def test_large_disks_are_binned_and_their_places_are_not(
     here = peaks.position[0][np.isfinite(peaks.position[0, :, 0])]
     nearest = np.linalg.norm(here[:, None] - places, axis=-1).argmin(axis=1)
     assert np.abs((here - places[nearest]).mean(axis=0)).max() < 0.6  # no half pixel
+
+
+def test_more_disks_than_max_peaks_are_reported(weights, patterns, places):
+    few = FCUNet(radius=RADIUS, weights=weights, structure=0.05, max_peaks=7)(patterns)
+    assert (np.isfinite(few.intensity).sum(axis=1) == 7).all()
+    assert (few.status == PatternStatus.CAPPED).all()
+    room = FCUNet(
+        radius=RADIUS, weights=weights, structure=0.05, max_peaks=len(places)
+    )(patterns)
+    assert not room.status.any()
+
+
+def test_edge_boundary_is_the_width_of_the_empty_border(weights, patterns):
+    wide = FCUNet(radius=RADIUS, weights=weights, structure=0.05, edge_boundary=20.0)
+    found = wide(patterns).position
+    found = found[np.isfinite(found[..., 0])]
+    assert len(found) > 0
+    assert np.minimum(found, np.array(SHAPE) - 1 - found).min() > 19.5
 
 
 def test_windows_find_every_disk_once(weights, patterns, places, tmp_path):

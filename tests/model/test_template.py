@@ -187,6 +187,17 @@ def test_a_pixel_without_a_number_costs_that_pixel_only(patterns, places):
     assert np.abs(away).max() < 0.3
 
 
+def test_a_column_without_numbers_does_not_pull_disks():
+    """As a mask would do it: what is missing is no hole."""
+    place, n = (40.2, 47.6), 40
+    mean = 1 + 50 * disk_image(SHAPE, place, 6.0, 0.5)
+    patterns = np.random.default_rng(8).poisson(mean, (n, *SHAPE)).astype(float)
+    patterns[:, :, 42] = np.nan  # through the rim
+    peaks = TemplateMatching(radius=6.0)(patterns)
+    assert (peaks.status == PatternStatus.NOT_FINITE).all()
+    assert abs((peaks.position[:, 0] - place).mean(axis=0)).max() < 0.03
+
+
 def test_an_empty_pattern_is_reported_and_others_stay(patterns):
     broken = patterns.copy()
     broken[3] = 0
@@ -205,6 +216,19 @@ def test_negative_counts_are_reported(patterns, places):
     peaks = TemplateMatching(radius=RADIUS, structure=0.05)(noisy)
     assert (peaks.status == PatternStatus.NEGATIVE).all()
     assert errors_of(peaks, places)[1] == places.shape[0] * places.shape[1]
+
+
+@pytest.mark.parametrize("hidden", ["corners", "border"])
+def test_noise_has_no_disks_under_a_mask(hidden):
+    """A round camera in a square frame, and one with a frame of its own."""
+    noise = np.random.default_rng(21).poisson(20.0, (6, 128, 128))
+    y, x = np.indices((128, 128)) - 63.5
+    seen = (
+        np.hypot(y, x) < 64 if hidden == "corners" else np.maximum(abs(y), abs(x)) < 56
+    )
+    assert 0.2 < 1 - seen.mean() < 0.3
+    peaks = TemplateMatching(radius=3.0, mask=seen)(noise * seen)
+    assert np.isfinite(peaks.intensity).sum() <= 3
 
 
 def test_noise_has_no_disks():
