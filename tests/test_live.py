@@ -6,7 +6,7 @@ import pytest
 from fcunet_dask import open_scan, run, save_scan
 from fcunet_dask._commit import BlockStore
 from fcunet_dask.errors import AnalysisError, StoreError
-from fcunet_dask.pipeline import detect, live, strain_so_far, watch
+from fcunet_dask.pipeline import Settings, detect, live, strain_so_far, watch
 from fcunet_dask.plot.live import live as draw_live
 
 
@@ -55,6 +55,32 @@ def test_large_scans_are_thinned(stored, tmp_path, monkeypatch):
     interrupted(stored, tmp_path / "out", after=3)
     monkeypatch.setattr(live, "POSITIONS", 12)
     assert strain_so_far(tmp_path / "out")["strain_xx"].size <= 12
+
+
+def test_the_reference_of_a_thinned_map_is_the_same_part(stored, tmp_path, monkeypatch):
+    """The last two columns, of which one is left."""
+    out = tmp_path / "out"
+    interrupted(stored, out, after=3)
+    part = Settings(reference=(slice(0, 4), slice(6, 8)))
+    whole = strain_so_far(out, part)["strain_xx"]
+    monkeypatch.setattr(live, "POSITIONS", 24)
+    thin = strain_so_far(out, part)["strain_xx"]
+    same = whole.sel(scan_y=thin.scan_y, scan_x=thin.scan_x)
+    assert thin.sizes["scan_x"] < whole.sizes["scan_x"]
+    assert abs(thin - same).max() < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("part", "size", "step", "left"),
+    [
+        (slice(4, 8), 16, 2, slice(2, 4)),
+        (slice(5, 6), 16, 4, slice(2, 3)),
+        (slice(None), 9, 4, slice(0, 3)),
+        (slice(-4, None), 16, 2, slice(6, 8)),
+    ],
+)
+def test_parts_of_thinned_axes(part, size, step, left):
+    assert live._thinned(part, size, step) == left
 
 
 def test_nothing_finished_is_said_so(stored, tmp_path):

@@ -126,6 +126,24 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(stored, tmp_path, detector
         ).read_bytes()
 
 
+def test_files_that_went_missing_are_no_results(stored, tmp_path, detector):
+    """Zarr would read them as NaN."""
+    out = tmp_path / "out"
+    run(stored, out, detector=detector)
+    file = next(p for p in (out / "bragg_q" / "c").rglob("*") if p.is_file())
+    content = file.read_bytes()
+    file.unlink()
+    with pytest.raises(StoreError, match=r"bragg_q has \d+ of its \d+ files"):
+        open_results(out)
+    with pytest.raises(StoreError, match="bragg_q has"):
+        run(stored, out, detector=detector, axes="detector")
+    file.write_bytes(content)
+    (strain,) = out.glob("*/strain_xx")
+    next(p for p in (strain / "c").rglob("*") if p.is_file()).unlink()
+    with pytest.raises(StoreError, match="strain_xx has"):
+        open_results(out)
+
+
 def test_a_new_reference_costs_no_new_detection(stored, tmp_path, detector):
     first = run(stored, tmp_path / "out", detector=Echo(detector)).load()
     again = Echo(detector)

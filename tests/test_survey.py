@@ -10,7 +10,7 @@ import pyarrow.parquet
 import pytest
 from fcunet_dask import save_scan, survey
 from fcunet_dask.errors import ParameterError
-from fcunet_dask.pipeline import detect, open_results
+from fcunet_dask.pipeline import Settings, detect, open_results
 
 COMMAND = [sys.executable, "-c", "from fcunet_dask.cli import main; main()", "survey"]
 
@@ -76,6 +76,27 @@ def test_a_survey_is_gone_on_with(folder, quick, monkeypatch, scan):
     assert [r.state for r in rows] == ["done", "done"]
     after = (folder / "out" / "a.zarr" / "marks" / "complete.json").stat().st_mtime_ns
     assert after >= before
+
+
+def test_overwrite_replaces_results_of_other_settings_alone(folder, quick):
+    out = folder / "out"
+    marks = out / "a.zarr" / "marks"
+
+    def times():
+        return {p.name: p.stat().st_mtime_ns for p in marks.glob("*/*/*.json")}
+
+    survey([folder / "a.zarr"], out)
+    before = times()
+    (row,) = survey([folder / "a.zarr"], out, overwrite=True)
+    assert row.state == "done"
+    assert times() == before
+    other = Settings(detector_options={"max_peaks": 50})
+    (row,) = survey([folder / "a.zarr"], out, settings=other)
+    assert row.state == "failed"
+    assert "other parameters" in row.error
+    (row,) = survey([folder / "a.zarr"], out, settings=other, overwrite=True)
+    assert row.state == "done"
+    assert times() != before
 
 
 def test_a_scan_that_another_process_runs_is_left_to_it(folder, quick):

@@ -300,6 +300,26 @@ class BlockStore:
         """Return a block of array `name`."""
         return np.asarray(self.arrays[name][self.region(block_id)])
 
+    def expect_whole(self) -> None:
+        """Refuse a store that lacks files: Zarr would read them as fill values.
+
+        Raises
+        ------
+        StoreError
+            If an array has not as many files as it was written with.
+        """
+        for name, array in self.arrays.items():
+            outer = array.shards or array.chunks
+            sizes = zip(array.shape, outer, strict=True)
+            wanted = math.prod(-(-size // n) for size, n in sizes)
+            found = sum(1 for _ in self.place.keys(f"{name}/c"))
+            if found != wanted:
+                msg = (
+                    f"{self.location}: {name} has {found} of its {wanted} files: the "
+                    "store is damaged; copy it again, or run again with overwrite=True"
+                )
+                raise StoreError(msg)
+
     def mark(self, block_id: Block) -> dict[str, Any]:
         """Return ``checksums`` and ``summary`` of a finished block."""
         return read_json(self.place, self._mark(block_id))

@@ -42,7 +42,8 @@ def open_results(out: str | Path, *, partial: bool = False) -> xr.Dataset:
     Raises
     ------
     StoreError
-        If there are no finished results, and `partial` is not set.
+        If there are no finished results, and `partial` is not set; or files of them
+        are missing.
     """
     store = BlockStore(out)
     if BRAGG_VARIABLES[0].name not in store.arrays:
@@ -63,6 +64,8 @@ def open_results(out: str | Path, *, partial: bool = False) -> xr.Dataset:
 def _finished(store: BlockStore) -> xr.Dataset:
     summary = store.summary
     analysis = BlockStore(f"{store.location}/{summary['analysis']}")
+    for part in (store, analysis):
+        part.expect_whole()
     chunks = dict(zip(SCAN, analysis.block, strict=True))
     maps = xr.open_zarr(analysis.place.zarr(), consolidated=False, chunks=chunks)
     bragg = xr.open_zarr(store.place.zarr(), consolidated=False, chunks=chunks)

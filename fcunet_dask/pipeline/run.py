@@ -154,6 +154,7 @@ def _fill(
     with reported(store, "disks", progress):
         work = block_peaks(scan, Halving(detector))
         commit_patterns(work, scan[PATTERN.name], store)
+    store.expect_whole()
     name, choices = map_strain(store, scan, probe, settings, progress)
     before = store.summary["analysis"] if store.complete else name
     provenance = _provenance(scan, probe, detector, settings) | choices

@@ -54,6 +54,28 @@ def test_words_that_make_no_sense_are_refused(words):
         where.computing(words, 0).__enter__()
 
 
+def test_options_are_numbers_truths_or_words():
+    name, options = where._parsed(
+        "slurm,jobs=2,walltime=10:00:00,account=007,cores=0,queue=on,x=true,y=-1.5,z=1e3"
+    )
+    assert name == "slurm"
+    assert options == {
+        "jobs": 2,
+        "walltime": "10:00:00",
+        "account": "007",
+        "cores": 0,
+        "queue": "on",
+        "x": True,
+        "y": -1.5,
+        "z": "1e3",
+    }
+
+
+def test_no_cluster_has_no_options():
+    with pytest.raises(typer.BadParameter, match="none has no options"):
+        where.computing("none,jobs=4", 0).__enter__()
+
+
 def test_what_is_no_cluster_is_refused():
     with pytest.raises(ParameterError, match="'kubernetes', an address"):
         where.computing("perlmutter", 0).__enter__()

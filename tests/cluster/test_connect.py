@@ -106,6 +106,19 @@ def test_what_is_no_cluster_is_refused(tmp_path):
         fcu.connect_cluster(str(tmp_path / "scheduler.json"))
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}"])
+def test_half_a_scheduler_file_is_named(tmp_path, text):
+    (tmp_path / "scheduler.json").write_text(text)
+    with pytest.raises(ParameterError, match=r"scheduler\.json: no scheduler file"):
+        fcu.connect_cluster(str(tmp_path / "scheduler.json"))
+
+
+def test_a_scheduler_file_of_tls_needs_certificates(tmp_path):
+    (tmp_path / "scheduler.json").write_text('{"address": "tls://10.0.0.1:8786"}')
+    with pytest.raises(ParameterError, match="needs certificates"):
+        fcu.connect_cluster(str(tmp_path / "scheduler.json"))
+
+
 def test_a_scheduler_that_has_ended_is_named(tmp_path):
     file = tmp_path / "scheduler.json"
     file.write_text(json.dumps({"address": f"tcp://127.0.0.1:{free_port()}"}))
