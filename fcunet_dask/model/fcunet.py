@@ -265,7 +265,8 @@ class _Prepared:
                 "structure_factor": np.clip(structure / height**_DOUBT, 0, 1.2) ** 2
             },
         )
-        return candidates, evidence(height, likeness, contrast, radius)
+        coarse = detector.radius / binning(detector.radius)
+        return candidates, evidence(height, likeness, contrast, coarse)
 
 
 _PREPARED = Recent[_Prepared]()

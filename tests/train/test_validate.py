@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from fcunet_dask.errors import ModelError
 from fcunet_dask.model.probability import disk_probability, evidence
+from fcunet_dask.model.scale import binning
 from fcunet_dask.model.weights import ModelCard, find_weights, write_card
 from fcunet_dask.simulate.visibility import Visibility
 from fcunet_dask.train import validate
@@ -58,7 +59,8 @@ def test_evidence_of_a_judged_pattern(scale, weights):
     assert (one == 1).all()
     assert seen[right == 1, 2].mean() > seen[right == 0, 2].mean()  # likeness
     assert seen[right == 1, 5].mean() > seen[right == 0, 5].mean()  # contrast
-    np.testing.assert_allclose(seen[:, 4], np.log(j.probe.attrs["radius"]))
+    radius = j.probe.attrs["radius"]
+    np.testing.assert_allclose(seen[:, 4], np.log(radius / binning(radius)))
     assert len(lured) == len(wrong) == len(weight)
 
 
