@@ -21,7 +21,7 @@ class PatternStatus(IntFlag):
     NO_DISKS = 8
     """Nothing like the probe was found."""
     CAPPED = 16
-    """More disks than `max_peaks`; the faintest are missing."""
+    """More disks than `max_peaks`; the faintest, or least likely, are missing."""
 
 
 @dataclass(frozen=True, slots=True)
