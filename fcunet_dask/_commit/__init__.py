@@ -6,6 +6,7 @@ The protocol and its reasons are in docs/adr/0004-block-commit.md.
 from fcunet_dask._commit.files import checksum, writing
 from fcunet_dask._commit.plan import KEY, ArraySpec, Block, compressors, is_store
 from fcunet_dask._commit.store import BlockStore
+from fcunet_dask._commit.whole import expect_whole
 
 __all__ = [
     "KEY",
@@ -14,6 +15,7 @@ __all__ = [
     "BlockStore",
     "checksum",
     "compressors",
+    "expect_whole",
     "is_store",
     "writing",
 ]

@@ -1,8 +1,7 @@
 """A Zarr group that is filled block by block.
 
 Each block of the scan owns whole chunks (shards) of every array, so blocks are written
-without locks, by any process, any number of times. After its data, a block's mark is
-put into ``marks/``, all at once.
+without locks, by any process, any number of times; each gets its mark after its data.
 """
 
 import hashlib
@@ -50,8 +49,7 @@ _COMPLETE: Final = f"{MARKS}/complete.json"
 class BlockStore:
     """A Zarr group that is filled block by block, and can be gone on with.
 
-    Made by `create`, or by opening it: for reading, and in workers. Pickles as its
-    location and the name of its plan.
+    Made by `create`, or by opening it: for reading, and in workers.
 
     Parameters
     ----------
@@ -85,7 +83,7 @@ class BlockStore:
 
     @property
     def path(self) -> Path:
-        """Folder of the group, where it is one."""
+        """Its folder, if it is one."""
         return Path(self.location)
 
     @classmethod
@@ -263,8 +261,8 @@ class BlockStore:
         Raises
         ------
         StoreError
-            If a block is missing or has another shape or dtype, the disk is full, or
-            another run has replaced the store.
+            If a block lacks or has another shape, the disk is full, or the store is
+            another one by now.
         """
         region = self.region(block_id)
         checked = {name: self._checked(name, values, region) for name in self.arrays}
@@ -300,28 +298,8 @@ class BlockStore:
         """Return a block of array `name`."""
         return np.asarray(self.arrays[name][self.region(block_id)])
 
-    def expect_whole(self) -> None:
-        """Refuse a store that lacks files: Zarr would read them as fill values.
-
-        Raises
-        ------
-        StoreError
-            If an array has not as many files as it was written with.
-        """
-        for name, array in self.arrays.items():
-            outer = array.shards or array.chunks
-            sizes = zip(array.shape, outer, strict=True)
-            wanted = math.prod(-(-size // n) for size, n in sizes)
-            found = sum(1 for _ in self.place.keys(f"{name}/c"))
-            if found != wanted:
-                msg = (
-                    f"{self.location}: {name} has {found} of its {wanted} files: the "
-                    "store is damaged; copy it again, or run again with overwrite=True"
-                )
-                raise StoreError(msg)
-
     def mark(self, block_id: Block) -> dict[str, Any]:
-        """Return ``checksums`` and ``summary`` of a finished block."""
+        """Return ``checksums`` and ``summary`` of a block."""
         return read_json(self.place, self._mark(block_id))
 
     def digest(self) -> str:
@@ -361,12 +339,10 @@ class BlockStore:
                 key = array.metadata.encode_chunk_key((*index, *rest))
                 self.place.delete(f"{name}/{key}")
 
-    # --- groups in it ------------------------------------------------------------
     def groups(self) -> set[str]:
         """Return the names of the groups and arrays in this one."""
         return self.place.children()
 
-    # --- the whole ---------------------------------------------------------------
     def put(
         self,
         name: str,

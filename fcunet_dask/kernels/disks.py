@@ -221,10 +221,7 @@ class _State:
 def _windows(
     patterns: Array, padded_mask: Array, index: Array, model: DiskModel, gain: float
 ) -> tuple[Array, Array]:
-    """Electrons and mask, float32 (m, n), in the window around each disk.
-
-    Pixels that are NaN or infinite are masked.
-    """
+    """Electrons and mask, float32 (m, n), around each disk; NaN is masked."""
     xp = namespace(patterns)
     _, rows, columns = patterns.shape
     image, row, column = index

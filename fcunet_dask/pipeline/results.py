@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from fcunet_dask._commit import BlockStore
+from fcunet_dask._commit import BlockStore, expect_whole
 from fcunet_dask.errors import StoreError
 from fcunet_dask.schema import (
     BRAGG_VARIABLES,
@@ -65,7 +65,7 @@ def _finished(store: BlockStore) -> xr.Dataset:
     summary = store.summary
     analysis = BlockStore(f"{store.location}/{summary['analysis']}")
     for part in (store, analysis):
-        part.expect_whole()
+        expect_whole(part)
     chunks = dict(zip(SCAN, analysis.block, strict=True))
     maps = xr.open_zarr(analysis.place.zarr(), consolidated=False, chunks=chunks)
     bragg = xr.open_zarr(store.place.zarr(), consolidated=False, chunks=chunks)

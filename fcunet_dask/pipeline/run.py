@@ -9,7 +9,7 @@ import xarray as xr
 from threadpoolctl import threadpool_limits
 
 from fcunet_dask._blockwise import commit_patterns
-from fcunet_dask._commit import BlockStore
+from fcunet_dask._commit import BlockStore, expect_whole
 from fcunet_dask._places import located
 from fcunet_dask.calibration import Calibration
 from fcunet_dask.errors import ParameterError
@@ -154,7 +154,7 @@ def _fill(
     with reported(store, "disks", progress):
         work = block_peaks(scan, Halving(detector))
         commit_patterns(work, scan[PATTERN.name], store)
-    store.expect_whole()
+    expect_whole(store)
     name, choices = map_strain(store, scan, probe, settings, progress)
     before = store.summary["analysis"] if store.complete else name
     provenance = _provenance(scan, probe, detector, settings) | choices

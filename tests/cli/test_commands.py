@@ -83,7 +83,7 @@ def test_strain_on_a_cluster_is_the_same(file, results, tmp_path, kind):
 
 def test_another_calibration_is_another_run(file, results):
     said = typed("strain", file, results, "--q-step", 0.03, code=1)
-    assert "StoreError" in said
+    assert "OtherRunError" in said
     assert "overwrite" in said
 
 
