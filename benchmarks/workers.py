@@ -3,9 +3,12 @@
 python benchmarks/workers.py [repeats]
 
 Workers are processes of one thread. *Strong*: the same scan; *weak*: twice the scan on
-two workers. Each repeat runs all three in turn; ratios are those of its own times.
+two workers; *apart*: two processes without Dask, each of which searches the blocks of
+the scan, beside one: what the machine itself gives for a second process. Each repeat
+runs all in turn; ratios are those of its own times.
 """
 
+import multiprocessing
 import shutil
 import sys
 import tempfile
@@ -15,6 +18,9 @@ from pathlib import Path
 import fcunet_dask
 import numpy as np
 from distributed import Client, LocalCluster
+from fcunet_dask._blockwise import source_of
+from fcunet_dask._computing import computing
+from fcunet_dask.peaks import block_peaks
 
 SCAN, BLOCKS = (96, 192), (16, 16)
 
@@ -26,10 +32,11 @@ def main(repeats="3"):
         rows = []
         for _ in range(int(repeats)):
             one, two = (seconds(scans[0], folder / "out", n) for n in (1, 2))
-            rows.append((one, two, seconds(scans[1], folder / "out", 2)))
+            double = seconds(scans[1], folder / "out", 2)
+            rows.append((one, two, double, *(apart(scans[0], n) for n in (1, 2))))
     finally:
         shutil.rmtree(folder)
-    one, two, double = np.array(rows).T
+    one, two, double, alone, beside = np.array(rows).T
     patterns, blocks = np.prod(SCAN), np.prod(SCAN) // np.prod(BLOCKS)
     print("| | patterns | blocks | workers | s, median | patterns/s | efficiency |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
@@ -37,6 +44,8 @@ def main(repeats="3"):
         ("one", 1, 1, one, np.ones_like(one)),
         ("strong", 1, 2, two, one / (2 * two)),
         ("weak", 2, 2, double, one / double),
+        ("apart, one", 1, 1, alone, np.ones_like(alone)),
+        ("apart", 2, 2, beside, alone / beside),
     ):
         print(
             f"| {name} | {factor * patterns} | {factor * blocks} | {number} "
@@ -66,6 +75,36 @@ def seconds(path, out, workers):
         began = time.perf_counter()
         fcunet_dask.run(scan, out)
         return time.perf_counter() - began
+
+
+def apart(path, processes):
+    """Wall time of so many processes, each of which searches all blocks."""
+    spawn = multiprocessing.get_context("spawn")
+    ready = spawn.Barrier(processes + 1)
+    children = [
+        spawn.Process(target=search, args=(path, ready)) for _ in range(processes)
+    ]
+    for child in children:
+        child.start()
+    ready.wait()
+    began = time.perf_counter()
+    for child in children:
+        child.join()
+    return time.perf_counter() - began
+
+
+def search(path, ready):
+    """Search the blocks of a scan, one after the other."""
+    scan = fcunet_dask.open_scan(path, blocks=BLOCKS)
+    probe = fcunet_dask.estimate_probe(scan)
+    work = block_peaks(scan, fcunet_dask.load_detector("template", probe))
+    source = source_of(scan.pattern.data)
+    ready.wait()
+    with computing():
+        for y in range(0, scan.sizes["scan_y"], BLOCKS[0]):
+            for x in range(0, scan.sizes["scan_x"], BLOCKS[1]):
+                rows, columns = slice(y, y + BLOCKS[0]), slice(x, x + BLOCKS[1])
+                work(source.read((rows, columns, slice(None), slice(None))))
 
 
 def warm():

@@ -15,8 +15,8 @@ from dask.base import compute
 from dask.delayed import Delayed, delayed
 from dask.highlevelgraph import HighLevelGraph
 from dask.tokenize import tokenize
-from threadpoolctl import threadpool_limits
 
+from fcunet_dask._computing import computing
 from fcunet_dask._source import BlockSource, source_of
 from fcunet_dask.errors import ComputeError
 from fcunet_dask.types import Array
@@ -116,7 +116,7 @@ class _Packer:
         self.names = names
 
     def __call__(self, block: Array) -> Array:
-        with threadpool_limits(1):  # small matrices: more threads wait for one another
+        with computing():
             results = self.function(block)
         scan = block.shape[:2]
         flat = [
@@ -297,7 +297,7 @@ def _commit_batch(shared: _Shared, block_ids: Array) -> None:
     for y, x in block_ids.tolist():
         if not store.has((y, x)):
             store.expect_room((y, x))
-            with threadpool_limits(1):
+            with computing():
                 values = function(store.region((y, x)))
             store.write((y, x), values)
 
@@ -307,7 +307,7 @@ def _commit_given(
 ) -> None:
     function, store = shared
     store.expect_room(block_id)
-    with threadpool_limits(1):
+    with computing():
         values = function(data)
     store.write(block_id, values)
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -194,9 +195,16 @@ def test_dead_owner_is_replaced(tmp_path):
     path = tmp_path / "a.zarr"
     create(path).close()
     file = path / "marks" / "owner.json"
-    host = os.uname().nodename
-    file.write_text(json.dumps({"host": host, "pid": dead_process()}))
+    here = {
+        "host": os.uname().nodename,
+        "pid_namespace": Path("/proc/self/ns/pid").stat().st_ino,
+        "pid": dead_process(),
+    }
+    file.write_text(json.dumps(here))
     create(path).close()
+    file.write_text(json.dumps({**here, "pid_namespace": 1}))  # of another container
+    with pytest.raises(StoreError, match="being written"):
+        create(path)
     file.write_text(json.dumps({"host": "elsewhere", "pid": 1}))
     with pytest.raises(StoreError, match="elsewhere"):
         create(path)

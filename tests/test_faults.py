@@ -1,4 +1,4 @@
-"""Processes that are killed on real runs; `benchmarks/faults.py` does it many times."""
+"""Processes that are killed on real runs; `benchmarks/faults` does it many times."""
 
 import os
 import signal

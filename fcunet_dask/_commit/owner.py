@@ -6,6 +6,7 @@ import socket
 import threading
 import uuid
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final, Self
 
 from fcunet_dask._commit.files import writing
@@ -38,8 +39,8 @@ class Owner:
         StoreError
             If the place cannot tell the first of two.
         """
-        words = {"host": socket.gethostname(), "pid": os.getpid()}
-        claim = json.dumps({**words, "claim": uuid.uuid4().hex}).encode()
+        words = {**_where(), "pid": os.getpid(), "claim": uuid.uuid4().hex}
+        claim = json.dumps(words).encode()
         with writing(place.name, len(claim)):
             while not place.create(OWNER, claim):
                 seen = place.stamp(OWNER)
@@ -83,6 +84,15 @@ class Owner:
                 self._place.renew(OWNER, self._claim, seen)
 
 
+def _where() -> dict[str, str | int | None]:
+    """Name what gives processes their numbers: the host, and in a container more."""
+    try:
+        numbers = Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:
+        numbers = None
+    return {"host": socket.gethostname(), "pid_namespace": numbers}
+
+
 def _refuse_living(place: Place, seen: Stamp) -> None:
     owner: dict[str, Any] = {}
     with suppress(ValueError, FileNotFoundError):
@@ -100,7 +110,7 @@ def _refuse_living(place: Place, seen: Stamp) -> None:
 def _lives(owner: dict[str, Any], silent: float) -> bool:
     if silent > STALE_S:
         return False
-    if owner.get("host") != socket.gethostname():
+    if any(owner.get(word) != here for word, here in _where().items()):
         return True
     try:
         os.kill(int(owner["pid"]), 0)

@@ -1,0 +1,83 @@
+"""Many blocks on a real scheduler: what each costs it, the client, and the workers."""
+
+import pickle
+import time
+
+import dask
+from fcunet_dask import _blockwise
+from fcunet_dask._blockwise import commit_blocks
+
+from cluster import MIB, Cluster, Grid, Sleep, in_child, peak_bytes
+
+
+def submit(blocks="100000"):
+    """Empty blocks: what client and scheduler spend on each."""
+    print("| blocks | in a task | tasks | pickled, B a task | client CPU, s | client's "
+          "peak, MiB | scheduler CPU, ms a task | ms a block | wall, s |")  # fmt: skip
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    for number in map(int, blocks.split(",")):
+        in_child(submit_one, number)
+
+
+def submit_one(number):
+    """Measure one number of blocks."""
+    grid = Grid(number // 250, 250)
+    size = _blockwise.blocks_in_task(number)
+    tasks = -(-number // size)
+    shared = _blockwise._Shared(Sleep(0), grid)
+    graph = _blockwise._band_graph(shared, grid.pending()[: 1000 * size], size)
+    pickled = len(pickle.dumps(dict(graph.dask))) / 1000
+    with Cluster([1, 1]) as cluster:
+        commit_blocks(Sleep(0), Grid(4, 4))
+        before, own, start = cluster.scheduler_cpu, time.process_time(), time.time()
+        commit_blocks(Sleep(0), grid)
+        spent = cluster.scheduler_cpu - before
+        own, wall = time.process_time() - own, time.time() - start
+    print(f"| {number} | {size} | {tasks} | {pickled:.0f} | {own:.1f} "
+          f"| {peak_bytes() / MIB:.0f} | {1e3 * spent / tasks:.2f} "
+          f"| {1e3 * spent / number:.2f} | {wall:.0f} |", flush=True)  # fmt: skip
+
+
+def graphs(blocks="100000"):
+    """Make and pickle what the client sends to the scheduler, band by band."""
+    print(
+        "| blocks | in a task | tasks | bands | B a task | client CPU, s | peak, MiB |"
+    )
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    number = int(blocks)
+    start = time.process_time()
+    grid = Grid(number // 250, 250)
+    pending = grid.pending()
+    size = _blockwise.blocks_in_task(len(pending))
+    shared = _blockwise._Shared(Sleep(0), grid)
+    bands, sent = 0, 0
+    for band in _blockwise._bands(pending, _blockwise.BAND * size):
+        graph = _blockwise._band_graph(shared, band, size)
+        (optimized,) = dask.optimize(graph)
+        sent += len(pickle.dumps(dict(optimized.__dask_graph__())))
+        bands += 1
+    spent, tasks = time.process_time() - start, -(-number // size)
+    print(f"| {number} | {size} | {tasks} | {bands} | {sent / tasks:.0f} | {spent:.1f} "
+          f"| {peak_bytes() / MIB:.0f} |")  # fmt: skip
+
+
+def many_workers(seconds="0.65"):
+    """Strong and weak scaling with blocks that sleep."""
+    pause = float(seconds)
+    print("| workers | blocks | kind | ideal, s | wall, s | efficiency |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for number in (1, 2, 4, 16, 64):
+        in_child(sleep_one, number, 640 if number > 4 else 64, pause, "strong")
+        in_child(sleep_one, number, 10 * number, pause, "weak")
+
+
+def sleep_one(number, blocks, pause, kind):
+    """Measure one number of workers."""
+    with Cluster([number] if number > 2 else [1] * number):
+        commit_blocks(Sleep(0.0), Grid(4, number))
+        start = time.perf_counter()
+        commit_blocks(Sleep(pause), Grid(blocks // 2, 2))
+        wall = time.perf_counter() - start
+    ideal = pause * -(-blocks // number)
+    print(f"| {number} | {blocks} | {kind} | {ideal:.1f} | {wall:.1f} "
+          f"| {100 * ideal / wall:.0f} % |", flush=True)  # fmt: skip
