@@ -18,8 +18,8 @@ from pathlib import Path
 import fcunet_dask
 import numpy as np
 from distributed import Client, LocalCluster
-from fcunet_dask._blockwise import source_of
 from fcunet_dask._computing import computing
+from fcunet_dask._source import source_of
 from fcunet_dask.peaks import block_peaks
 
 SCAN, BLOCKS = (96, 192), (16, 16)

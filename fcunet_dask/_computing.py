@@ -2,11 +2,12 @@
 
 import ctypes
 import os
+import sys
 from contextlib import AbstractContextManager, suppress
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final
 
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 _OF_NANNIES: Final = "65536"
 """What Dask's nannies set ``MALLOC_TRIM_THRESHOLD_`` to."""
@@ -18,10 +19,18 @@ _LARGEST: Final = 32 * 2**20
 def computing() -> AbstractContextManager[Any]:
     """Return the context in which a block is computed.
 
-    Matrices are small: more threads of BLAS would wait for one another.
+    Matrices are small: more threads of BLAS would wait for one another. Products split
+    over threads may also round differently; blocks are to have the same bytes on any
+    number of workers.
     """
     _keep_memory()
-    return threadpool_limits(1)
+    return _libraries(len(sys.modules)).limit(limits=1)
+
+
+@lru_cache(maxsize=1)
+def _libraries(modules: int) -> ThreadpoolController:
+    """Look for libraries with threads: 2 ms, so not again until one may be new."""
+    return ThreadpoolController()
 
 
 @cache

@@ -195,14 +195,10 @@ def test_dead_owner_is_replaced(tmp_path):
     path = tmp_path / "a.zarr"
     create(path).close()
     file = path / "marks" / "owner.json"
-    here = {
-        "host": os.uname().nodename,
-        "pid_namespace": Path("/proc/self/ns/pid").stat().st_ino,
-        "pid": dead_process(),
-    }
-    file.write_text(json.dumps(here))
+    file.write_text(json.dumps(dead_owner()))
     create(path).close()
-    file.write_text(json.dumps({**here, "pid_namespace": 1}))  # of another container
+    in_a_container = {**dead_owner(), "pid_namespace": 1}
+    file.write_text(json.dumps(in_a_container))
     with pytest.raises(StoreError, match="being written"):
         create(path)
     file.write_text(json.dumps({"host": "elsewhere", "pid": 1}))
@@ -250,8 +246,7 @@ def test_a_store_that_was_being_made_is_made_anew(tmp_path):
     path = tmp_path / "a.zarr"
     create(path).close()
     (path / "zarr.json").unlink()  # comes last when a store is made
-    words = {"host": os.uname().nodename, "pid": dead_process(), "claim": "x"}
-    (path / "marks" / "owner.json").write_text(json.dumps(words))
+    (path / "marks" / "owner.json").write_text(json.dumps(dead_owner()))
     (path / "peak" / "c").mkdir()
     (path / "peak" / "c" / "0").write_text("of something else")
     with pytest.raises(StoreError, match="no store that this package wrote"):
@@ -272,6 +267,16 @@ def test_who_lost_the_store_cannot_declare_it_whole(tmp_path):
         store.close()
         other.finish()
     assert BlockStore(path).complete
+
+
+def dead_owner():
+    """Words of the claim of a process of this machine that is no more."""
+    return {
+        "host": os.uname().nodename,
+        "pid_namespace": Path("/proc/self/ns/pid").stat().st_ino,
+        "pid": dead_process(),
+        "claim": "x",
+    }
 
 
 def dead_process():

@@ -5,7 +5,7 @@ python benchmarks/scaling graphs [blocks]         the client alone: all that it 
 python benchmarks/scaling workers [seconds]       1, 2, … 64 workers, blocks that sleep
 python benchmarks/scaling simulate [s] [ms]       the same, calculated
 python benchmarks/scaling memory [GiB,GiB]        workers' memory against the scan's size
-python benchmarks/scaling shares                  where the time of one block goes
+python benchmarks/scaling shares [detectors]      where the time of one block goes
 
 Scheduler, workers and client are processes of their own; CPU times are those of each.
 `workers` is a simulation in this sense: scheduler, client and messages are real, what a

@@ -13,11 +13,11 @@ import dask
 import numpy as np
 import xarray as xr
 import zarr
-from threadpoolctl import threadpool_limits
 from zarr.storage import MemoryStore
 
 from fcunet_dask._blockwise import BAND, blocks_in_task
 from fcunet_dask._commit import ArraySpec, compressors
+from fcunet_dask._computing import computing
 from fcunet_dask._places import located, place
 from fcunet_dask._source import source_of
 from fcunet_dask.errors import ParameterError, StoreError
@@ -141,7 +141,7 @@ def plan(
     """
     settings = settings or Settings()
     workers = active_workers()
-    with threadpool_limits(1):
+    with computing():
         _, detector = choose_detector(scan, settings)
         sample = _measure(scan, block_peaks(scan, detector))
     shape = scan[PATTERN.name].shape

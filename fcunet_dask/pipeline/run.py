@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from threadpoolctl import threadpool_limits
 
 from fcunet_dask._blockwise import commit_patterns
 from fcunet_dask._commit import BlockStore, expect_whole
+from fcunet_dask._computing import computing
 from fcunet_dask._places import located
 from fcunet_dask.calibration import Calibration
 from fcunet_dask.errors import ParameterError
@@ -95,7 +95,7 @@ def run(
     if scan[PATTERN.name].chunks is None:
         scan = scan.chunk(dict.fromkeys(SCAN, BLOCK))
     check_fits(scan, out)
-    with threadpool_limits(1):
+    with computing():
         kept = kept_probe(located(out), resume=resume, overwrite=overwrite)
         progress("probe", 0, 1)
         if kept is None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fcunet_dask._computing import computing
 from fcunet_dask.kernels.bloch import (
     Beams,
     bloch_waves,
@@ -15,7 +16,6 @@ from fcunet_dask.kernels.illumination import Probe, probe_wave
 from fcunet_dask.kernels.multislice import Grid, exit_waves, layer_atoms
 from fcunet_dask.kernels.scattering import miller_indices
 from fcunet_dask.simulate.sample import Sample, build_specimen
-from fcunet_dask.simulate.threads import one_thread
 from fcunet_dask.types import Array
 
 
@@ -106,7 +106,7 @@ def compare_solvers(
     """
     accuracy = accuracy or Accuracy()
     radius = probe.semiangle * 1e-3 / grid.wavelength
-    with one_thread():
+    with computing():
         beams, reference = _bloch(sample, grid, radius, thicknesses, accuracy)
         patterns = _multislice(sample, probe, grid, thicknesses)
     strongest = reference.max(0)

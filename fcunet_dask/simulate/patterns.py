@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 
+from fcunet_dask._computing import computing
 from fcunet_dask.errors import MissingDependencyError
 from fcunet_dask.kernels.arrays import to_host
 from fcunet_dask.kernels.illumination import probe_wave
@@ -13,7 +14,6 @@ from fcunet_dask.kernels.multislice import exit_waves, layer_atoms
 from fcunet_dask.simulate.draw import Block, Scene
 from fcunet_dask.simulate.recipe import LibraryRecipe
 from fcunet_dask.simulate.sample import build_specimen
-from fcunet_dask.simulate.threads import one_thread
 from fcunet_dask.types import Array
 
 FULL: Final = 65535
@@ -147,7 +147,7 @@ def simulate_block(
         If the engine is not there.
     """
     xp = array_module(engine)
-    with one_thread():
+    with computing():
         patterns, scales, waves = _diffract(block, recipe, xp)
     exits = np.array(recipe.exits(block.depth), dtype=np.float32) * recipe.step
     probe, probe_scale = encode(_crop(np.abs(waves) ** 2, recipe.pixels))

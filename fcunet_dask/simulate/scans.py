@@ -8,6 +8,7 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 
+from fcunet_dask._computing import computing
 from fcunet_dask.calibration import Calibration
 from fcunet_dask.errors import SimulationError
 from fcunet_dask.kernels.illumination import Probe, probe_wave
@@ -19,7 +20,6 @@ from fcunet_dask.schema import COMPONENT, COMPONENTS, PATTERN, PROBE, SCAN, Q, a
 from fcunet_dask.simulate.crystals import Crystal
 from fcunet_dask.simulate.factors import element_factors
 from fcunet_dask.simulate.fields import Field, Uniform, unstrained_place
-from fcunet_dask.simulate.threads import one_thread
 from fcunet_dask.types import Array, Vector
 
 
@@ -263,7 +263,7 @@ def simulate_tile(
     center = (places[0, 0] + places[-1, -1]) / 2
     specimen = scan_specimen(recipe, center, int(slices.max()))
     shifts = (places - center).reshape(-1, 2)[:, ::-1]
-    with one_thread():
+    with computing():
         images = diffract_positions(specimen, recipe, shifts, slices.ravel())
     images = images.reshape(*slices.shape, recipe.pixels, recipe.pixels)
     if not recipe.dose:

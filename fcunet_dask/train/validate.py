@@ -1,6 +1,6 @@
 """Figures of a network on validation patterns, and what its card learns from them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from shutil import copyfile
@@ -90,8 +90,7 @@ def _calibrated(weights: Path, card: ModelCard, scenes: Sequence[Scene]) -> Mode
     parts = [
         part
         for scene, j in zip(scenes, judged, strict=True)
-        for scale in scales
-        for part in _judged_evidence(str(weights), scene, j, scale)
+        for part in _judged_evidence(str(weights), scene, j, scales)
     ]
     seen, right, weight = (np.concatenate(p) for p in zip(*parts, strict=True))
     card = replace(card, probability=_logistic(seen, right, weight))
@@ -120,24 +119,23 @@ def _found(weights: Path, judged: Sequence[Judged], **options: Any) -> list[Foun
 
 
 def _judged_evidence(
-    weights: str, scene: Scene, judged: Judged, scale: Scale
-) -> list[tuple[Array, Array, Array]]:
-    """Evidence, 1 where it is right, and weight of the candidates of a pattern.
+    weights: str, scene: Scene, judged: Judged, scales: Sequence[Scale]
+) -> Iterator[tuple[Array, Array, Array]]:
+    """Yield evidence, 1 where it is right, and weight of the candidates of a pattern.
 
-    And of those at places whose disks were taken out of it.
+    Then those of the candidates at places whose disks were taken out of it.
     """
-    found, seen = _looked_at(weights, judged, scale)
-    matched = match(found, judged)
-    rows = np.concatenate([matched.found, matched.false])
-    right = np.arange(len(rows)) < len(matched.found)
     without, places = remove_disks(scene, judged)
     emptied = without.judged()
-    invented, lured = _looked_at(weights, emptied, scale)
-    lured = lured[near(invented, places, judged.tolerance)]
-    return [
-        (seen[rows], right.astype(float), np.ones(len(rows))),
-        (lured, np.zeros(len(lured)), np.full(len(lured), _EMPTIED)),
-    ]
+    for scale in scales:
+        found, seen = _looked_at(weights, judged, scale)
+        matched = match(found, judged)
+        rows = np.concatenate([matched.found, matched.false])
+        right = np.arange(len(rows)) < len(matched.found)
+        yield seen[rows], right.astype(float), np.ones(len(rows))
+        invented, lured = _looked_at(weights, emptied, scale)
+        lured = lured[near(invented, places, judged.tolerance)]
+        yield lured, np.zeros(len(lured)), np.full(len(lured), _EMPTIED)
 
 
 def _looked_at(weights: str, judged: Judged, scale: Scale) -> tuple[Array, Array]:

@@ -30,7 +30,6 @@ from fcunet_dask.simulate.library import (
 from fcunet_dask.simulate.patterns import array_module, decode, encode, simulate_block
 from fcunet_dask.simulate.recipe import SHIPPED, LibraryRecipe, load_recipe
 from fcunet_dask.simulate.split import split_crystals
-from fcunet_dask.simulate.threads import one_thread
 
 SMALL = LibraryRecipe(
     seed=5,
@@ -355,9 +354,6 @@ def test_extras_that_are_missing_are_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "gemmi", None)
     with pytest.raises(MissingDependencyError, match="simulate"):
         factor_coefficients.__wrapped__(14)
-    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
-    with pytest.raises(MissingDependencyError, match="simulate"):
-        one_thread()
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(MissingDependencyError, match="simulate"):
         load_crystals.__wrapped__()

@@ -7,8 +7,8 @@ from typing import Final
 
 import numpy as np
 import xarray as xr
-from threadpoolctl import threadpool_limits
 
+from fcunet_dask._computing import computing
 from fcunet_dask.model import DiskDetector
 from fcunet_dask.probe import measure_probe
 from fcunet_dask.simulate.kinematic import KinematicRecipe, simulate_scan
@@ -116,7 +116,7 @@ def cpu_milliseconds(
     )
     patterns = np.asarray(scan["pattern"]).reshape(-1, size, size)
     detector = make(measure_probe(scan, _no_disks))
-    with threadpool_limits(1):
+    with computing():
         detector(patterns)
         return (
             1e3 * min(_cpu_time(detector, patterns) for _ in range(_REPEATS)) / _BATCH
