@@ -22,7 +22,7 @@ from fcunet_dask._computing import computing
 from fcunet_dask._source import source_of
 from fcunet_dask.peaks import block_peaks
 
-SCAN, BLOCKS = (96, 192), (16, 16)
+SCAN, BLOCKS = (192, 192), (16, 16)
 
 
 def main(repeats="3"):

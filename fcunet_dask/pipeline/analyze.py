@@ -36,7 +36,7 @@ from fcunet_dask.schema import (
 from fcunet_dask.strain import compute_strain
 from fcunet_dask.types import Array
 
-SAMPLE: Final = 2**20
+SAMPLE: Final = 2**16
 """Most positions that the origin and the reference are taken from."""
 
 
@@ -71,7 +71,7 @@ def find_common(
 ) -> tuple[xr.Dataset, dict[str, Any]]:
     """Find what all positions have in common: origin surface, basis, reference.
 
-    The origin and the reference of scans of more than 2²⁰ positions are those of every
+    The origin and the reference of scans of more than 2¹⁶ positions are those of every
     second, third, … row and column; the Bragg-vector map holds every position.
 
     Parameters
