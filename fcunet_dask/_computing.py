@@ -41,7 +41,8 @@ def _keep_memory() -> None:
     which then takes longer than to compute it. The limits set here are those that
     glibc, left alone, adapts itself to. Another value than Dask's is somebody's wish.
     """
-    if os.environ.get("MALLOC_TRIM_THRESHOLD_") != _OF_NANNIES:
+    wanted = os.environ.get("MALLOC_TRIM_THRESHOLD_")
+    if wanted != _OF_NANNIES or not sys.platform.startswith("linux"):
         return
     with suppress(OSError, AttributeError):  # no glibc
         mallopt = ctypes.CDLL(None).mallopt

@@ -226,7 +226,7 @@ def bragg_vector_map(
             step=step,
             dtype=np.float64,
         )
-        histogram = parts.sum(axis=(0, 1))
+        histogram = parts.sum(axis=(0, 1), split_every=4)  # maps at once, not 16
     else:
         histogram = bragg_histogram(position, weights, shape, step)
     axis = (np.arange(shape[0]) - half) * step
