@@ -11,34 +11,39 @@ import distributed
 import fcunet_dask
 import numpy as np
 import zarr
-from fcunet_dask._blockwise import commit_patterns
-from fcunet_dask._commit import BlockStore
 from fcunet_dask.model import Peaks
-from fcunet_dask.peaks import block_peaks
-from fcunet_dask.pipeline.detect import bragg_arrays
 
 from cluster import MIB, peak_bytes
 
 SPAWN = multiprocessing.get_context("spawn")
 
 
+LATTICE = np.stack(np.mgrid[-2:3, -2:3], -1).reshape(-1, 2)
+
+
 @dataclass(frozen=True)
 class Same:
-    """A detector that answers at once, with 25 disks."""
+    """A detector that answers at once, with 25 disks of one lattice."""
 
     max_peaks: int = 128
+
+    def __dask_tokenize__(self):
+        return "same"
 
     def __call__(self, patterns):
         """Look at every pixel, and answer."""
         peaks = Peaks.empty(len(patterns), self.max_peaks)
         total = patterns.sum(axis=(1, 2), dtype=np.float32)
-        peaks.position[:, :25] = 10.0 * np.arange(25)[:, None]
-        peaks.intensity[:, :25] = total[:, None]
+        order = np.argsort(np.hypot(*LATTICE.T), kind="stable")
+        peaks.position[:, :25] = 127.5 + 40.0 * LATTICE[order]
+        peaks.covariance[:, :25] = (0.01, 0.0, 0.01)
+        peaks.intensity[:, :25] = total[:, None] / np.arange(1, 26)
+        peaks.score[:, :25] = 0.9
         return peaks
 
 
 def memory(sizes="2,40"):
-    """Worker memory over scans whose files are all links to one."""
+    """Worker memory of whole runs over scans whose files are all links to one."""
     print("| scan, GiB | blocks | workers before, MiB | workers' peak, MiB "
           "| client's peak, MiB |")  # fmt: skip
     print("| --- | --- | --- | --- | --- |")
@@ -65,15 +70,11 @@ def memory_one(folder, gibibytes):
         distributed.Client(cluster) as client,
     ):
         scan = fcunet_dask.open_scan(folder / "scan.zarr", blocks=(16, 16))
-        work = block_peaks(scan, Same())
+        blocks = scan.pattern.data.npartitions
         # everything imported, one block seen
         client.run(np.asarray, scan.pattern[:1, :1])
         before = client.run(peak_bytes)
-        with BlockStore.create(
-            folder / "out", bragg_arrays(scan, 128), (16, 16), fingerprint={}
-        ) as store:
-            blocks = len(store.pending())
-            commit_patterns(work, scan.pattern, store)
+        fcunet_dask.run(scan, folder / "out", detector=Same())
         after = client.run(peak_bytes)
     texts = [", ".join(f"{v / MIB:.0f}" for v in d.values()) for d in (before, after)]
     print(f"| {gibibytes:g} | {blocks} | {texts[0]} | {texts[1]} "
