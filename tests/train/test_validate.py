@@ -51,7 +51,7 @@ def test_evidence_of_a_judged_pattern(scale, weights):
     scene = make_scene(seed=2)
     j = scene.judged()
     (seen, right, one), (lured, wrong, weight) = validate._judged_evidence(
-        weights, scene, j, scale
+        weights, scene, j, [scale]
     )
     visible = (j.label == Visibility.VISIBLE).sum()
     assert 0.8 * visible < right.sum() <= visible
@@ -66,7 +66,7 @@ def test_evidence_of_a_judged_pattern(scale, weights):
 
 def test_what_is_seen_where_a_disk_was_taken_out_is_wrong_and_weighs(weights):
     parts = [
-        validate._judged_evidence(weights, scene, scene.judged(), "coarse")[1]
+        list(validate._judged_evidence(weights, scene, scene.judged(), ["coarse"]))[1]
         for scene in (make_scene(seed=k) for k in range(6))
     ]
     lured, wrong, weight = (np.concatenate(p) for p in zip(*parts, strict=True))
@@ -89,7 +89,7 @@ def test_disks_are_told_from_what_was_taken_out(weights, tmp_path):
         part
         for scene in scenes
         for part in validate._judged_evidence(
-            str(copy), scene, scene.judged(), "coarse"
+            str(copy), scene, scene.judged(), ["coarse"]
         )
     ]
     seen, right, weight = (np.concatenate(p) for p in zip(*parts, strict=True))
