@@ -13,21 +13,15 @@ def undisturbed(run):
 
 def worker_killed(run):
     """Kill one of the two workers; start another."""
-    run.start_cluster()
-    process = run.start_client()
-    run.wait_for_blocks(BLOCKS // 3)
+    process = run.begin()
     kill(run.workers[0])
     run.start_worker(0)
-    process.join(240)
-    if process.exitcode:
-        run.finish()
+    run.end(process)
 
 
 def scheduler_killed(run):
     """Kill the scheduler; client and workers end; start all anew."""
-    run.start_cluster()
-    process = run.start_client()
-    run.wait_for_blocks(BLOCKS // 3)
+    process = run.begin()
     kill(run.scheduler)
     process.join(60)
     kill(process, *run.workers)
@@ -37,9 +31,7 @@ def scheduler_killed(run):
 
 def client_killed(run):
     """Kill the client; another one goes on with the same cluster."""
-    run.start_cluster()
-    process = run.start_client()
-    run.wait_for_blocks(BLOCKS // 3)
+    process = run.begin()
     kill(process)
     run.finish()
 
@@ -52,9 +44,7 @@ def out_of_memory(run):
     process = run.start_client()
     wait(lambda: not all(w.is_alive() for w in run.workers), 120)
     run.start_worker(0)
-    process.join(240)
-    if process.exitcode:
-        run.finish()
+    run.end(process)
 
 
 def disk_full(run):
@@ -78,11 +68,7 @@ def input_corrupted(run):
     whole = last.read_bytes()
     damaged = bytearray(whole)
     damaged[len(whole) // 2] ^= 4
-    run.start_cluster()
-    process = run.start_client()
-    run.wait_for_blocks(
-        BLOCKS // 3
-    )  # the probe is measured, the last block not reached
+    process = run.begin()  # the probe is measured, the last block not reached
     replace(last, damaged)
     try:
         process.join(240)
@@ -104,14 +90,10 @@ def replace(path, data):
 
 def network_partition(run):
     """Cut off the host of one worker until the run has ended."""
-    run.start_cluster()
-    process = run.start_client()
-    run.wait_for_blocks(BLOCKS // 3)
+    process = run.begin()
     shell("ip", "-n", "faults0", "link", "set", "veth0", "down")
     try:
-        process.join(240)
-        if process.exitcode:
-            run.finish()
+        run.end(process)
     finally:
         shell("ip", "-n", "faults0", "link", "set", "veth0", "up")
 

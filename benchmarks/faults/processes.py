@@ -200,9 +200,18 @@ class Place:
         self.processes.append(process)
         return process
 
-    def wait_for_blocks(self, number):
-        """Wait until so many blocks are finished."""
-        wait(lambda: len(marks(self.out)) >= number, 120)
+    def begin(self):
+        """Start a cluster and the run; wait until a third of the blocks is finished."""
+        self.start_cluster()
+        process = self.start_client()
+        wait(lambda: len(marks(self.out)) >= BLOCKS // 3, 120)
+        return process
+
+    def end(self, process):
+        """Wait for the run; ask for it again where it ended badly."""
+        process.join(240)
+        if process.exitcode:
+            self.finish()
 
     def finish(self, seconds=240):
         """Ask for the run again until it ends well; return how often."""

@@ -5,6 +5,7 @@ python benchmarks/scaling graphs [blocks]         the client alone: all that it 
 python benchmarks/scaling workers [seconds]       1, 2, … 64 workers, blocks that sleep
 python benchmarks/scaling simulate [s] [ms]       the same, calculated
 python benchmarks/scaling memory [GiB,GiB]        workers' memory against the scan's size
+python benchmarks/scaling remember [turns]        memory of workers that do nothing
 python benchmarks/scaling shares [detectors]      where the time of one block goes
 
 Scheduler, workers and client are processes of their own; CPU times are those of each.
@@ -17,7 +18,7 @@ turn, with measured times of a block and of the scheduler, for machines too busy
 import sys
 
 import dask
-from blocks import graphs, many_workers, submit
+from blocks import graphs, many_workers, remember, submit
 from calculated import simulate
 from memory import memory
 from shares import shares
@@ -28,6 +29,7 @@ COMMANDS = {
     "workers": many_workers,
     "simulate": simulate,
     "memory": memory,
+    "remember": remember,
     "shares": shares,
 }
 

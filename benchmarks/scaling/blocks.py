@@ -7,7 +7,7 @@ import dask
 from fcunet_dask import _blockwise
 from fcunet_dask._blockwise import commit_blocks
 
-from cluster import MIB, Cluster, Grid, Sleep, in_child, peak_bytes
+from cluster import MIB, Cluster, Grid, Sleep, in_child, peak_bytes, resident_bytes
 
 
 def submit(blocks="100000"):
@@ -81,3 +81,18 @@ def sleep_one(number, blocks, pause, kind):
     ideal = pause * -(-blocks // number)
     print(f"| {number} | {blocks} | {kind} | {ideal:.1f} | {wall:.1f} "
           f"| {100 * ideal / wall:.0f} % |", flush=True)  # fmt: skip
+
+
+def remember(turns="6"):
+    """Memory of two workers that do nothing, over 4,000 tasks each turn."""
+    print("| tasks | scheduler, MiB | workers, MiB |")
+    print("| --- | --- | --- |")
+    with Cluster([1, 1]) as cluster:
+        for turn in range(int(turns) + 1):
+            if turn:
+                commit_blocks(Sleep(0), Grid(40, 100))
+            first, *others = (
+                resident_bytes(process.pid) / MIB for process in cluster.processes
+            )
+            shown = ", ".join(f"{size:.0f}" for size in others)
+            print(f"| {4000 * turn} | {first:.0f} | {shown} |", flush=True)

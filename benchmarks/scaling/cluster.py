@@ -62,8 +62,17 @@ def cpu_seconds(pid):
 
 def peak_bytes(pid="self"):
     """Peak resident memory of a process."""
+    return _of_status(pid, "VmHWM:")
+
+
+def resident_bytes(pid):
+    """Resident memory of a process."""
+    return _of_status(pid, "VmRSS:")
+
+
+def _of_status(pid, name):
     status = Path(f"/proc/{pid}/status").read_text()
-    return 1024 * int(status.split("VmHWM:")[1].split()[0])
+    return 1024 * int(status.split(name)[1].split()[0])
 
 
 def serve(what, *args):
