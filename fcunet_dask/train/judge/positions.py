@@ -76,6 +76,11 @@ class Errors:
         """Root mean square distance from the truth, px."""
         return _rms(np.linalg.norm(self.error, axis=1))
 
+    @property
+    def least_rmse(self) -> float:
+        """The same, px, of an estimator that reaches the bound of every disk."""
+        return float(np.sqrt(2)) * _rms(self.bound)
+
 
 def _rms(values: Array) -> float:
     return float(np.sqrt(np.mean(values**2))) if len(values) else float("nan")

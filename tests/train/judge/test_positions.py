@@ -1,5 +1,7 @@
 """Position errors of detectors whose errors are known, and the bound of a disk."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from fcunet_dask.train.judge.positions import centre_bound, position_errors, whiten
@@ -22,6 +24,14 @@ def test_known_noise_gives_its_size_and_its_coverage(judged):
     assert figures["within_1_sigma"] == pytest.approx(0.683, abs=0.02)
     assert figures["within_2_sigma"] == pytest.approx(0.954, abs=0.01)
     assert abs(figures["bias_y_px"]) < 0.02
+
+
+def test_a_detector_that_reaches_the_bound_has_its_error(judged):
+    many = judged * 20
+    perfect = position_errors([echo(j) for j in many], many)
+    noise = np.random.default_rng(0).normal(size=(len(perfect.bound), 2))
+    at_bound = replace(perfect, error=noise * perfect.bound[:, None])
+    assert at_bound.rmse == pytest.approx(at_bound.least_rmse, rel=0.1)
 
 
 def test_error_bars_that_are_too_small_are_seen(judged):
