@@ -1,6 +1,6 @@
 """Strong and weak scaling of whole runs, from a file to strain, on one and two workers.
 
-python benchmarks/workers.py [repeats]
+python benchmarks/workers.py [repeats] [rows and columns of the scan]
 
 Workers are processes of one thread. *Strong*: the same scan; *weak*: twice the scan on
 two workers; *apart*: two processes without Dask, each of which searches the blocks of
@@ -22,22 +22,23 @@ from fcunet_dask._computing import computing
 from fcunet_dask._source import source_of
 from fcunet_dask.peaks import block_peaks
 
-SCAN, BLOCKS = (192, 192), (16, 16)
+BLOCKS = (16, 16)
 
 
-def main(repeats="3"):
+def main(repeats="3", side="192"):
+    side = int(side)
     folder = Path(tempfile.mkdtemp())
     try:
-        scans = [make(folder / f"{n}.zarr", (SCAN[0], n * SCAN[1])) for n in (1, 2)]
-        rows = []
+        scans = [make(folder / f"{n}.zarr", (side, n * side)) for n in (1, 2)]
+        times = []
         for _ in range(int(repeats)):
             one, two = (seconds(scans[0], folder / "out", n) for n in (1, 2))
             double = seconds(scans[1], folder / "out", 2)
-            rows.append((one, two, double, *(apart(scans[0], n) for n in (1, 2))))
+            times.append((one, two, double, *(apart(scans[0], n) for n in (1, 2))))
     finally:
         shutil.rmtree(folder)
-    one, two, double, alone, beside = np.array(rows).T
-    patterns, blocks = np.prod(SCAN), np.prod(SCAN) // np.prod(BLOCKS)
+    one, two, double, alone, beside = np.array(times).T
+    patterns, blocks = side**2, side**2 // np.prod(BLOCKS)
     print("| | patterns | blocks | workers | s, median | patterns/s | efficiency |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for name, factor, number, time_, share in (
