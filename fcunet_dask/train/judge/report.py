@@ -151,7 +151,7 @@ def _shared(results: Results) -> str:
         cells.append(number(errors.rmse / reference.rmse, 2))
         rows.append(cells)
     header = ["detector", "disks found by both", "RMSE, px", f"{YARDSTICK}'s, px",
-              "ratio", "of the bound", "ratio ≥ 30 nm", "of the bound",
+              "ratio", "of the bound", "ratio ≥ 30 nm", "of the bound ≥ 30 nm",
               "ratio, each on its own disks"]  # fmt: skip
     return table(header, rows)
 
