@@ -44,6 +44,12 @@ class Store(Protocol):
     def has(self, block_id: tuple[int, int]) -> bool:
         """Whether a block is committed."""
 
+    def committed(self) -> list[tuple[int, int]]:
+        """Blocks that are."""
+
+    def verify(self, block_id: tuple[int, int]) -> bool:
+        """Read a committed block back; it is pending again where it is damaged."""
+
     def expect_room(self, block_id: tuple[int, int]) -> None:
         """Refuse a block that cannot be written."""
 
@@ -172,7 +178,6 @@ def commit_patterns(
     function: BlockFunction,
     pattern: xr.DataArray,
     store: Store,
-    progress: Callable[[int], None] = lambda done: None,
 ) -> None:
     """Apply `function` to the blocks of patterns that `store` lacks, and commit them.
 
@@ -186,26 +191,19 @@ def commit_patterns(
         (scan_y, scan_x, q_y, q_x).
     store : Store
         Its blocks need not be those of `pattern`.
-    progress : callable
-        Called with the number of blocks committed by each band.
     """
     source = source_of(pattern.data)
     if source is not None:
-        commit_blocks(_OfSource(function, source), store, progress)
+        commit_blocks(_OfSource(function, source), store)
         return
     data = _whole_in_q(pattern.data)
     task = delayed(_commit_given, pure=False)
     shared = delayed((function, store), pure=False, traverse=False)
     for band in _bands(store.pending(), BAND):
         _compute([task(shared, b, data[store.region(b)]) for b in band])
-        progress(len(band))
 
 
-def commit_blocks(
-    function: RegionFunction,
-    store: Store,
-    progress: Callable[[int], None] = lambda done: None,
-) -> None:
+def commit_blocks(function: RegionFunction, store: Store) -> None:
     """Make the blocks that `store` lacks, and commit them, on the active scheduler.
 
     In bands that bound what the scheduler sees. A task makes one block, and where there
@@ -218,20 +216,35 @@ def commit_blocks(
         Rows and columns of a block → the arrays of the store.
     store : Store
         What is filled.
-    progress : callable
-        Called with the number of blocks committed by each band.
 
     Raises
     ------
     ComputeError
         If workers die on a block, again and again.
     """
-    pending = store.pending()
-    size = blocks_in_task(len(pending))
-    shared = _Shared(function, store)
-    for band in _bands(pending, BAND * size):
-        _compute([_band_graph(shared, band, size)])
-        progress(len(band))
+    _each_block(_commit_batch, _Shared(function, store), store.pending())
+
+
+def verify_blocks(store: Store) -> None:
+    """Read the committed blocks back, on the active scheduler.
+
+    A machine that lost its power may have kept marks and lost what they speak of; a
+    copy may be cut short. What is not as it was written is pending again.
+
+    Parameters
+    ----------
+    store : Store
+        What was filled.
+    """
+    _each_block(_verify_batch, store, store.committed())
+
+
+def _each_block(
+    task: Callable[[Any, Array], None], shared: Any, blocks: list[tuple[int, int]]
+) -> None:
+    size = blocks_in_task(len(blocks))
+    for band in _bands(blocks, BAND * size):
+        _compute([_band_graph(task, shared, band, size)])
 
 
 def blocks_in_task(blocks: int) -> int:
@@ -244,13 +257,18 @@ def _bands(blocks: list[tuple[int, int]], size: int) -> Iterator[list[tuple[int,
         yield blocks[start : start + size]
 
 
-def _band_graph(shared: "_Shared", band: list[tuple[int, int]], size: int) -> Delayed:
+def _band_graph(
+    task: Callable[[Any, Array], None],
+    shared: Any,
+    band: list[tuple[int, int]],
+    size: int,
+) -> Delayed:
     """One task for `size` blocks each, and one that waits for all of them."""
-    name = f"commit-{uuid.uuid4().hex}"
+    name = f"{task.__name__.strip('_')}-{uuid.uuid4().hex}"
     graph: dict[Any, Any] = {f"{name}-shared": shared}
     for i, start in enumerate(range(0, len(band), size)):
         ids = np.array(band[start : start + size], np.int32)
-        graph[name, i] = (_commit_batch, f"{name}-shared", ids)
+        graph[name, i] = (task, f"{name}-shared", ids)
     graph[f"{name}-all"] = (len, [key for key in graph if isinstance(key, tuple)])
     # a layer keeps what `dask.annotate` says of it, such as resources of workers
     layers = HighLevelGraph.from_collections(name, graph)
@@ -300,6 +318,11 @@ def _commit_batch(shared: _Shared, block_ids: Array) -> None:
             with computing():
                 values = function(store.region((y, x)))
             store.write((y, x), values)
+
+
+def _verify_batch(store: Store, block_ids: Array) -> None:
+    for y, x in block_ids.tolist():
+        store.verify((y, x))
 
 
 def _commit_given(

@@ -140,30 +140,36 @@ def _measured_image(
 ) -> tuple[Array | None, str]:
     """Sum of vacuum patterns, if there are any, and where it is from."""
     if vacuum is not None:
-        frames = np.asarray(vacuum, float)
-        frames = frames.reshape(-1, *frames.shape[-2:])
-        image = frames.sum(axis=0)
+        frames = vacuum
+        if not isinstance(vacuum, xr.DataArray):
+            frames = xr.DataArray(np.asarray(vacuum))
         expected = scan[PATTERN.name].shape[2:]
-        if image.shape != expected:
-            msg = f"the vacuum probe has shape {image.shape}, the patterns {expected}"
+        if frames.shape[-2:] != expected:
+            msg = (
+                f"the vacuum probe has shape {frames.shape[-2:]}, the patterns {expected}"
+            )
             raise ParameterError(msg)
-        _refuse_saturated(frames.max(axis=0), mask, "vacuum scan")
-        return image, "vacuum scan"
+        return _summed(frames, mask, "vacuum scan"), "vacuum scan"
     if region is not None:
         chosen = scan[PATTERN.name].isel(scan_y=region[0], scan_x=region[1])
         if 0 in chosen.shape:
             msg = f"the region {region} holds no position of the scan"
             raise ParameterError(msg)
-        over = ("scan_y", "scan_x")
-        sums = {"sum": chosen.sum(over, dtype=float), "most": chosen.max(over)}
-        both = xr.Dataset(sums).compute()
-        _refuse_saturated(both["most"].to_numpy(), mask, "region")
-        return both["sum"].to_numpy(), "region"
+        return _summed(chosen, mask, "region"), "region"
     if PROBE.name in scan:
         image = np.asarray(validate(scan, PROBE)[PROBE.name], float)
         _refuse_saturated(image, mask, "file")
         return image, "file"
     return None, ""
+
+
+def _summed(frames: xr.DataArray, mask: Array, origin: str) -> Array:
+    """Sum of frames (..., q_y, q_x) in one pass, none of which may be saturated."""
+    over = frames.dims[:-2]
+    sums = {"sum": frames.sum(over, dtype=float), "most": frames.max(over)}
+    both = xr.Dataset(sums).compute()
+    _refuse_saturated(both["most"].to_numpy(), mask, origin)
+    return both["sum"].to_numpy()
 
 
 def _refuse_saturated(brightest: Array, mask: Array, origin: str) -> None:

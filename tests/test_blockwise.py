@@ -11,7 +11,9 @@ from fcunet_dask._blockwise import (
     commit_patterns,
     map_patterns,
     map_positions,
+    verify_blocks,
 )
+from fcunet_dask._commit import ArraySpec, BlockStore
 from fcunet_dask.schema import SCAN, Q
 
 WIDTHS = {"total": (), "corner": (2, 3)}
@@ -123,11 +125,9 @@ def test_only_pending_blocks_are_committed(kind, data, tmp_path):
         np.save(tmp_path / "a.npy", data)
         array = open_scan(tmp_path / "a.npy")["pattern"]
     store = Store(data.shape[:2])
-    done = []
     with dask.config.set(scheduler="synchronous"):
-        commit_patterns(work, array, store, done.append)
+        commit_patterns(work, array, store)
     assert sorted(store.written) == store.pending()
-    assert done == [6]
     totals = data.sum(axis=(2, 3))
     for block_id, values in store.written.items():
         np.testing.assert_array_equal(values, totals[store.region(block_id)])
@@ -135,11 +135,17 @@ def test_only_pending_blocks_are_committed(kind, data, tmp_path):
 
 def test_bands_bound_what_the_scheduler_sees(data, monkeypatch):
     monkeypatch.setattr(_blockwise, "BAND", 4)
-    store, done = Store(data.shape[:2]), []
-    with dask.config.set(scheduler="synchronous"):
-        commit_patterns(work, patterns(data), store, done.append)
-    assert done == [4, 2]
-    assert len(store.written) == 6
+    store, seen = Store(data.shape[:2]), []
+
+    def counted(graph, keys, **options):
+        before = len(store.written)
+        results = dask.get(graph, keys, **options)
+        seen.append(len(store.written) - before)
+        return results
+
+    with dask.config.set(scheduler=counted):
+        commit_patterns(work, patterns(data), store)
+    assert seen == [4, 2]
 
 
 def test_blocks_of_a_file_go_where_they_are_told(tmp_path, data):
@@ -171,6 +177,33 @@ def test_a_block_that_is_there_already_is_not_made_again(data):
         commit_blocks(make, store)
     assert len(asked) == 5
     assert store.written[1, 0] == "by a worker that died after it"
+
+
+def test_what_is_committed_is_read_back_where_the_scheduler_says(data, tmp_path):
+    store = BlockStore.create(
+        tmp_path / "out",
+        {"total": ArraySpec(dims=SCAN, shape=(4, 6), dtype="f8", chunks=(2, 3))},
+        (2, 3),
+        fingerprint={},
+    )
+    with store:
+        for block_id in ((0, 0), (0, 1), (1, 1)):
+            store.write(block_id, {"total": np.full((2, 3), sum(block_id) + 1.0)})
+        store.arrays["total"][0, 0] = 7.0
+        seen = []
+
+        def counted(graph, keys, **options):
+            seen.append(keys)
+            return dask.get(graph, keys, **options)
+
+        with dask.config.set(scheduler=counted):
+            verify_blocks(store)
+    assert len(seen) == 1
+    assert store.committed() == [(0, 1), (1, 1)]
+    assert store.pending() == [(0, 0), (1, 0)]
+    with dask.config.set(scheduler="synchronous"):
+        verify_blocks(store)
+    assert store.committed() == [(0, 1), (1, 1)]
 
 
 def test_map_positions_keeps_positions_apart():

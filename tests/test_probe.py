@@ -2,7 +2,14 @@
 
 import numpy as np
 import pytest
-from fcunet_dask import Calibration, estimate_probe, open_scan, save_scan, simulate_scan
+from fcunet_dask import (
+    Calibration,
+    estimate_probe,
+    open_scan,
+    run,
+    save_scan,
+    simulate_scan,
+)
 from fcunet_dask.errors import AnalysisError, ParameterError
 
 SMALL = {
@@ -176,6 +183,17 @@ def test_a_saturated_probe_is_refused(scan, bits):
     whole = scan.assign(pattern=scan["pattern"] * 0 + counts.astype(np.float32))
     with pytest.raises(AnalysisError, match=r"\(region\) is saturated"):
         estimate_probe(whole, region=(slice(0, 2), slice(0, 2)))
+
+
+def test_a_saturated_vacuum_file_is_refused(scan, tmp_path):
+    """A sum of frames that are cut off is itself no power of two."""
+    frames = np.broadcast_to(saturated(scan, 8).astype(np.uint8), (3, 5, 96, 112))
+    np.save(tmp_path / "vacuum.npy", frames)
+    with pytest.raises(AnalysisError, match=r"\(vacuum scan\) is saturated"):
+        run(scan, tmp_path / "out", vacuum=tmp_path / "vacuum.npy")
+    np.save(tmp_path / "vacuum.npy", frames // 2)
+    results = run(scan, tmp_path / "out", vacuum=tmp_path / "vacuum.npy")
+    np.testing.assert_array_equal(results["probe"], 15.0 * (frames[0, 0] // 2))
 
 
 def test_a_probe_that_just_reaches_the_top_is_not_saturated(scan):

@@ -212,11 +212,19 @@ class BlockStore:
 
     def pending(self) -> list[Block]:
         """Return the blocks that have no mark, row by row."""
-        done = {
+        done = self._marked()
+        return [b for b in self.blocks() if b not in done]
+
+    def committed(self) -> list[Block]:
+        """Return the blocks that have a mark, row by row."""
+        done = self._marked()
+        return [b for b in self.blocks() if b in done]
+
+    def _marked(self) -> set[tuple[int, ...]]:
+        return {
             tuple(map(int, key.removesuffix(".json").split("/")[2:]))
             for key in self.place.keys(f"{MARKS}/{self.name}")
         }
-        return [b for b in self.blocks() if b not in done]
 
     def has(self, block_id: Block) -> bool:
         """Whether a block has its mark."""

@@ -22,6 +22,6 @@ def expect_whole(store: BlockStore) -> None:
         if found != wanted:
             msg = (
                 f"{store.location}: {name} has {found} of its {wanted} files: the "
-                "store is damaged; copy it again, or run again with overwrite=True"
+                "store is damaged; copy it again, or run again to make what is missing"
             )
             raise StoreError(msg)

@@ -38,8 +38,7 @@ def choose_detector(
     """
     vacuum = None
     if settings.vacuum is not None:
-        patterns = open_scan(settings.vacuum)[PATTERN.name]
-        vacuum = patterns.sum(("scan_y", "scan_x"), dtype=float)
+        vacuum = open_scan(settings.vacuum)[PATTERN.name]
     probe = estimate_probe(scan, vacuum=vacuum, region=settings.vacuum_region)
     return probe, make_detector(probe, settings)
 

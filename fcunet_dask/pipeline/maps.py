@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 import xarray as xr
 
-from fcunet_dask._blockwise import commit_blocks
+from fcunet_dask._blockwise import commit_blocks, verify_blocks
 from fcunet_dask._commit import ArraySpec, BlockStore
 from fcunet_dask.peaks import label_peaks
 from fcunet_dask.pipeline.analyze import analyze_block, find_common
@@ -83,6 +83,7 @@ def map_strain(
         small=small | scan_axes(frame),
     )
     with analysis, reported(analysis, "strain", progress):
+        verify_blocks(analysis)
         if not analysis.complete:
             commit_blocks(_BlockStrain(store, frame, choices), analysis)
             analysis.finish()

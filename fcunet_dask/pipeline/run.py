@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from fcunet_dask._blockwise import commit_patterns
-from fcunet_dask._commit import BlockStore, expect_whole
+from fcunet_dask._blockwise import commit_patterns, verify_blocks
+from fcunet_dask._commit import BlockStore
 from fcunet_dask._computing import computing
 from fcunet_dask._places import located
 from fcunet_dask.calibration import Calibration
@@ -151,15 +151,23 @@ def _fill(
 ) -> None:
     """Both passes, each gone on with where it stopped; then the completion mark."""
     probe, detector = chosen
+    _drop_damaged(store)
     with reported(store, "disks", progress):
         work = block_peaks(scan, Halving(detector))
         commit_patterns(work, scan[PATTERN.name], store)
-    expect_whole(store)
     name, choices = map_strain(store, scan, probe, settings, progress)
     before = store.summary["analysis"] if store.complete else name
     provenance = _provenance(scan, probe, detector, settings) | choices
     store.finish({"provenance": provenance, "analysis": name})
     drop_analyses(store, {name, before})
+
+
+def _drop_damaged(store: BlockStore) -> None:
+    """Forget blocks that are not as they were written, and what was made of them."""
+    before = store.committed()
+    verify_blocks(store)
+    if store.committed() != before:
+        drop_analyses(store, keep=set())
 
 
 def _provenance(
