@@ -17,6 +17,7 @@ import dask.array as da
 import h5py
 import numpy as np
 import zarr
+from dask.blockwise import Blockwise
 from dask.tokenize import tokenize
 
 from fcunet_dask._places import Place, Stamp, is_url, place
@@ -50,8 +51,23 @@ def remember(array: da.Array, source: BlockSource) -> None:
 
 
 def source_of(array: Any) -> BlockSource | None:
-    """Return the source of `array`, or None where it is derived or comes from none."""
-    return _SOURCES.get(getattr(array, "name", ""))
+    """Return the source of `array`; None where it is derived, in memory, or of none."""
+    return _unread(array).get(getattr(array, "name", ""))
+
+
+def unread_paths(array: Any) -> set[str]:
+    """Return the files that `array` will be read from when it is computed."""
+    return {source.path for source in _unread(array).values()}
+
+
+def _unread(array: Any) -> dict[str, BlockSource]:
+    """Return the sources in the graph of `array`: what is persisted is none any more."""
+    layers = getattr(getattr(array, "dask", None), "layers", {})
+    return {
+        name: _SOURCES[name]
+        for name, layer in layers.items()
+        if name in _SOURCES and isinstance(layer, Blockwise)
+    }
 
 
 def lazy(

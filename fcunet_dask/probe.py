@@ -17,6 +17,7 @@ from fcunet_dask.kernels.probe import (
     DiskShape,
     DiskStatistics,
     counts_per_electron,
+    dark_level,
     fit_statistics,
     measure_disk,
     search_radius,
@@ -25,7 +26,6 @@ from fcunet_dask.schema import MASK, PATTERN, PROBE, Q, validate
 from fcunet_dask.types import Array
 
 _SAMPLE = 36
-_DISKS = 200
 _ROUND = 0.97
 _SATURATED = 0.05
 """Share of a probe's pixels at the top of the range that no noise explains."""
@@ -73,11 +73,13 @@ def measure_probe(
     ParameterError
         If the semi-angle is given without voltage and q_step.
     AnalysisError
-        If no disk is found, the probe is saturated, or it does not fit into the pattern.
+        If no disk is found, the probe is saturated or does not fit into the pattern, or
+        the camera adds a dark level to integer counts.
     """
     validate(scan, PATTERN)
     patterns = _sample(scan)
     mask = _mask(scan, patterns)
+    _refuse_dark_level(patterns, mask)
     if patterns.dtype.kind == "f":
         patterns = np.where(np.isfinite(patterns), patterns, 0)
     image, origin = _measured_image(scan, mask, vacuum, region)
@@ -129,7 +131,19 @@ def _mask(scan: xr.Dataset, patterns: Array) -> Array:
     given = np.ones(patterns.shape[1:], bool)
     if MASK.name in scan:
         given = np.asarray(validate(scan, MASK)[MASK.name])
-    return given & ~find_bad_pixels(patterns)
+    return given & ~find_bad_pixels(patterns, counts_per_electron(patterns, given))
+
+
+def _refuse_dark_level(patterns: Array, mask: Array) -> None:
+    """Refuse counts of a camera with a dark level: all noise is reckoned from counts."""
+    level = dark_level(patterns, mask) if patterns.dtype.kind in "iu" else 0.0
+    if level:
+        msg = (
+            f"every pixel holds about {level:.0f} counts that are no electrons, as "
+            "cameras add them: subtract them first, scan['pattern'] = "
+            f"scan['pattern'].astype('float32') - {level:.0f}, or a dark reference"
+        )
+        raise AnalysisError(msg)
 
 
 def _measured_image(

@@ -196,6 +196,23 @@ def test_a_saturated_vacuum_file_is_refused(scan, tmp_path):
     np.testing.assert_array_equal(results["probe"], 15.0 * (frames[0, 0] // 2))
 
 
+def test_no_good_pixel_is_lost_to_the_gain(scan):
+    bare = scan.drop_vars("probe").astype(np.float32)
+    for gain in (1, 150):
+        counts = bare.assign(pattern=gain * bare["pattern"])
+        probe = estimate_probe(counts)
+        assert probe["mask"].all()
+        assert probe.attrs["gain"] == pytest.approx(gain, rel=0.1)
+
+
+def test_a_dark_level_is_refused_with_its_counts(scan):
+    raised = scan.assign(pattern=scan["pattern"].astype(np.int32) + 100)
+    with pytest.raises(AnalysisError, match=r"about (99|100|101) counts that are no"):
+        estimate_probe(raised)
+    mended = raised.assign(pattern=raised["pattern"].astype("float32") - 100)
+    assert abs(estimate_probe(mended).attrs["radius"] - 4.2) < 0.1
+
+
 def test_a_probe_that_just_reaches_the_top_is_not_saturated(scan):
     image = scan["probe"].to_numpy()
     counts = np.random.default_rng(1).poisson(image * (3800 / image.max()))

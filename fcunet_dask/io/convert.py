@@ -18,7 +18,8 @@ import xarray as xr
 
 from fcunet_dask import schema
 from fcunet_dask._commit import ArraySpec, Block, BlockStore
-from fcunet_dask._source import Slices, source_of
+from fcunet_dask._places import is_url
+from fcunet_dask._source import Slices, source_of, unread_paths
 from fcunet_dask.errors import ParameterError, StoreError
 from fcunet_dask.io.raw import Pair
 from fcunet_dask.io.scan import open_scan
@@ -82,9 +83,6 @@ def convert(
         If `out` holds something else, is in use, or the disk is full.
     """
     scan = open_scan(source, **options)
-    if Path(out).resolve() == Path(source).resolve():
-        msg = f"{out} is the source itself; choose another name"
-        raise StoreError(msg)
     _write(scan, out, resume=resume, overwrite=overwrite, progress=progress)
     return out
 
@@ -116,7 +114,7 @@ def save_scan(
     SchemaError
         If `scan` has no ``pattern``, or one with other dims.
     StoreError
-        If `path` exists, or the disk is full.
+        If `path` exists, is what `scan` is read from, or the disk is full.
     """
     _write(scan, path, resume=False, overwrite=overwrite, shard=shard)
 
@@ -131,6 +129,9 @@ def _write(
     progress: Progress | None = None,
 ) -> None:
     schema.validate(scan, schema.PATTERN)
+    if _resolved(path) in map(_resolved, unread_paths(scan["pattern"].data)):
+        msg = f"{path} is the source itself; choose another name"
+        raise StoreError(msg)
     spec = _spec(scan["pattern"], shard)
     attrs = {str(key): value for key, value in scan.attrs.items()}
     store = BlockStore.create(
@@ -152,6 +153,10 @@ def _write(
                 store.put(name, dims, np.asarray(variable), variable.attrs)
         _fill(store, _reader(scan["pattern"]), progress or _silent)
         store.finish({"digest": store.digest()})
+
+
+def _resolved(where: str | Path) -> str:
+    return str(where).rstrip("/") if is_url(where) else str(Path(where).resolve())
 
 
 def _silent(done: int, total: int) -> None:

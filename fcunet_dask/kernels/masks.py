@@ -9,18 +9,20 @@ _NEIGHBOURS = np.ones((3, 3), bool)
 _NEIGHBOURS[1, 1] = False
 
 
-def find_bad_pixels(patterns: Array) -> Array:
+def find_bad_pixels(patterns: Array, gain: float = 1.0) -> Array:
     """Hot and dead pixels, from a sample of patterns.
 
-    Hot: more than five times each of its eight neighbours, and 20 counts above them, in
-    nine of ten patterns. Dead: never a count where each two opposite neighbours together
-    had 50; at the foot of a disk, which is dark with reason, some two are dark as well.
+    Hot: more than five times each of its eight neighbours, and 20 electrons above them,
+    in nine of ten patterns. Dead: never a count where each two opposite neighbours
+    together had 50 electrons; at the foot of a disk, which is dark with reason, some two are dark as well.
     NaN or infinite in nine of ten patterns is bad too.
 
     Parameters
     ----------
     patterns : numpy.ndarray
         (n, rows, columns), counts, different places of the scan.
+    gain : float
+        Counts of one electron.
 
     Returns
     -------
@@ -36,13 +38,13 @@ def find_bad_pixels(patterns: Array) -> Array:
         highest = scipy.ndimage.maximum_filter(
             counts, footprint=_NEIGHBOURS, mode="constant"
         )
-        hot_votes += (counts > 5 * highest) & (counts > highest + 20)
+        hot_votes += (counts > 5 * highest) & (counts > highest + 20 * gain)
         total += np.maximum(counts, 0)
         alive |= counts != 0
         numbers += np.isfinite(pattern)
     hot = hot_votes >= max(0.9 * len(patterns), 1)
     missing = numbers <= 0.1 * len(patterns)
-    return np.asarray(hot | missing | (~alive & (_darkest_pair(total) > 50)))
+    return np.asarray(hot | missing | (~alive & (_darkest_pair(total) > 50 * gain)))
 
 
 def _darkest_pair(image: Array) -> Array:

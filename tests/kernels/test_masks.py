@@ -33,6 +33,16 @@ def test_hot_pixels_are_found_wherever_they_are():
     assert {tuple(p) for p in np.argwhere(find_bad_pixels(counts))} == set(hot)
 
 
+def test_the_unit_of_the_counts_does_not_matter():
+    rng = np.random.default_rng(5)
+    sharp = patterns(rng, level=3.0).astype(float)
+    sharp[:, 3, 40] = 60.0
+    for gain in (1e-3, 150.0):
+        found = find_bad_pixels(gain * sharp, gain)
+        assert np.argwhere(found).tolist() == [[3, 40]]
+    assert find_bad_pixels(150.0 * sharp).sum() > 5
+
+
 def test_a_pixel_that_is_hot_once_is_not_bad():
     counts = patterns(np.random.default_rng(3))
     counts[4, 10, 10] = 60_000
