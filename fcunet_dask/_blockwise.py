@@ -360,9 +360,13 @@ def map_positions(
         (scan_y, scan_x, result), float64.
     """
     core = [a.dims[2:] for a in arrays]
+    whole = [
+        a.chunk(dict.fromkeys(dims, -1)) if a.chunks and dims else a
+        for a, dims in zip(arrays, core, strict=True)
+    ]
     return xr.apply_ufunc(
         _Flattened(kernel),
-        *arrays,
+        *whole,
         kwargs=options,
         input_core_dims=core,
         output_core_dims=[["result"]],

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -48,9 +48,9 @@ class Calibration:
         Detector pixel, 1/Å (no 2π). Where None, scattering vectors are in px.
     scan_step : float or None
         Distance between probe positions, nm. Where None, positions are counted.
-    scan_rotation : float
+    scan_rotation : float or None
         Angle from the scan's x axis to the detector's x axis, from +x towards +y,
-        degrees.
+        degrees. Where None, they are taken to be parallel.
     voltage : float or None
         Accelerating voltage, kV.
     semiangle : float or None
@@ -69,7 +69,7 @@ class Calibration:
 
     q_step: float | None = None
     scan_step: float | None = None
-    scan_rotation: float = 0.0
+    scan_rotation: float | None = None
     voltage: float | None = None
     semiangle: float | None = None
 
@@ -79,7 +79,7 @@ class Calibration:
             if value is not None and not (value > 0 and math.isfinite(value)):
                 msg = f"{name} must be positive and finite, got {value!r}"
                 raise CalibrationError(msg)
-        if not math.isfinite(self.scan_rotation):
+        if not math.isfinite(self.scan_rotation or 0.0):
             msg = f"scan_rotation must be finite (degrees), got {self.scan_rotation!r}"
             raise CalibrationError(msg)
 
@@ -92,6 +92,11 @@ class Calibration:
         """Return the calibration that `to_dict` stored; other keys are ignored."""
         known = {f.name for f in fields(cls)}
         return cls(**{name: v for name, v in values.items() if name in known})
+
+    def over(self, known: "Calibration") -> "Calibration":
+        """Return `known`, with all that is stated here in the place of what it states."""
+        stated = {name: v for name, v in self.to_dict().items() if v is not None}
+        return replace(known, **stated)
 
     @property
     def q_units(self) -> str:

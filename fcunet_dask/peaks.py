@@ -1,6 +1,5 @@
 """Bragg vectors: the disks of every pattern, and their map over the whole scan."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -9,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from fcunet_dask._blockwise import map_patterns
+from fcunet_dask.calibration import Calibration
 from fcunet_dask.errors import ParameterError, SchemaError
 from fcunet_dask.kernels.basis import bragg_histogram
 from fcunet_dask.schema import (
@@ -101,9 +101,12 @@ def block_peaks(scan: xr.Dataset, detector: Detector) -> BlockPeaks:
         If `scan` lacks ``pattern`` or its q coordinates are not evenly spaced.
     """
     validate(scan, PATTERN)
+    calibration = Calibration.from_dict(scan.attrs.get("calibration", {}))
     first, step = [], []
     for name in Q:
-        axis = np.asarray(scan[name], float)
+        axis = calibration.q_axis(scan.sizes[name])
+        if name in scan.coords:
+            axis = np.asarray(scan[name], float)
         steps = np.diff(axis)
         if axis.size < 2 or not _even(steps):
             msg = f"coordinate {name!r} must be evenly spaced, with two pixels or more"
@@ -178,7 +181,6 @@ def bragg_vector_map(
     *,
     step: float,
     extent: float,
-    weight: Callable[[xr.DataArray], xr.DataArray] = np.sqrt,
 ) -> xr.DataArray:
     """Histogram of all Bragg vectors of a scan, lazily, as a tree reduction.
 
@@ -190,13 +192,11 @@ def bragg_vector_map(
         Width of a bin, in the unit of ``bragg_q``.
     extent : float
         Largest |q_y|, |q_x| of the map.
-    weight : callable
-        Of the intensity: weight of a vector.
 
     Returns
     -------
     xarray.DataArray
-        (q_y, q_x), the sum of the weights.
+        (q_y, q_x), the sum of √intensity of the vectors.
 
     Raises
     ------
@@ -210,7 +210,7 @@ def bragg_vector_map(
     half = int(np.ceil(extent / step))
     shape = (2 * half + 1, 2 * half + 1)
     position = bragg[BRAGG_Q.name].data
-    weights = weight(bragg[BRAGG_INTENSITY.name]).data
+    weights = np.sqrt(bragg[BRAGG_INTENSITY.name]).data
     if isinstance(position, da.Array):
         parts = da.blockwise(
             _histogram_block,

@@ -159,9 +159,7 @@ def _measured_image(
             frames = xr.DataArray(np.asarray(vacuum))
         expected = scan[PATTERN.name].shape[2:]
         if frames.shape[-2:] != expected:
-            msg = (
-                f"the vacuum probe has shape {frames.shape[-2:]}, the patterns {expected}"
-            )
+            msg = f"the vacuum probe has shape {frames.shape[-2:]}, the patterns {expected}"
             raise ParameterError(msg)
         return _summed(frames, mask, "vacuum scan"), "vacuum scan"
     if region is not None:

@@ -1,5 +1,7 @@
 """Functions over the blocks of a scan: one task each, and nothing else."""
 
+import functools
+
 import dask
 import dask.array as da
 import numpy as np
@@ -204,6 +206,22 @@ def test_what_is_committed_is_read_back_where_the_scheduler_says(data, tmp_path)
     with dask.config.set(scheduler="synchronous"):
         verify_blocks(store)
     assert store.committed() == [(0, 1), (1, 1)]
+
+
+def test_a_file_is_not_read_again_for_what_is_in_memory(data, tmp_path):
+    np.save(tmp_path / "a.npy", data)
+    array = open_scan(tmp_path / "a.npy")["pattern"].persist()
+    np.save(tmp_path / "a.npy", 0 * data)
+    found = map_patterns(work, array, WIDTHS)["total"]
+    np.testing.assert_array_equal(found.compute(), data.sum(axis=(2, 3)))
+
+
+def test_map_positions_takes_arrays_in_any_blocks(data):
+    values = xr.DataArray(data[..., 0], dims=(*SCAN, "peak"))
+    kernel = functools.partial(np.sum, axis=1, keepdims=True)
+    whole = map_positions(kernel, [values], 1)
+    cut = map_positions(kernel, [values.chunk(scan_y=2, peak=1)], 1)
+    np.testing.assert_allclose(cut, whole)
 
 
 def test_map_positions_keeps_positions_apart():

@@ -126,13 +126,6 @@ def test_the_map_is_the_histogram_however_it_is_cut(whole):
     assert plain["q_x"].attrs["units"] == "1/Å"
 
 
-def test_weights_of_the_map_are_the_users(whole):
-    counts = bragg_vector_map(whole, step=0.01, extent=2.0, weight=xr.ones_like)
-    assert float(counts.sum()) == pytest.approx(
-        np.isfinite(whole["bragg_q"][..., 0]).sum()
-    )
-
-
 def test_making_a_map_leaves_the_vectors_alone(whole):
     before = whole.copy(deep=True)
     bragg_vector_map(whole, step=0.01, extent=1.0)

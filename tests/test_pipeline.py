@@ -326,6 +326,24 @@ def test_a_part_of_a_calibration_leaves_the_rest_to_the_file(scan, tmp_path):
         kept = out.attrs["calibration"]
         assert (kept["q_step"], kept["scan_step"]) == (0.03, 3.0)
         assert kept["scan_rotation"] == 12.0
+    parallel = Calibration(scan_rotation=0.0)
+    out = run(tmp_path / "s", tmp_path / "out", calibration=parallel)
+    assert out.attrs["calibration"]["scan_rotation"] == 0.0
+
+
+def test_axes_that_the_scan_brought_stay_where_nothing_else_is_given(scan, tmp_path):
+    plain = scan[["pattern"]].assign_attrs({})
+    plain.attrs.clear()
+    found = run(plain, tmp_path / "a").load()
+    again = run(plain, tmp_path / "b", calibration=Calibration(voltage=300.0)).load()
+    np.testing.assert_array_equal(found["g1"], again["g1"])
+    assert again.attrs["calibration"]["voltage"] == 300.0
+
+
+def test_axes_that_are_missing_are_those_of_the_calibration(scan, tmp_path):
+    bare = scan[["pattern"]]
+    found = run(bare.drop_vars(["q_y", "q_x"]), tmp_path / "a")
+    np.testing.assert_allclose(found["g1"], run(bare, tmp_path / "b")["g1"], rtol=1e-6)
 
 
 def test_settings_without_sense_are_refused_before_any_work(scan, tmp_path):
@@ -334,8 +352,15 @@ def test_settings_without_sense_are_refused_before_any_work(scan, tmp_path):
         {"axes": float("nan")},
         {"g1": (0, 1), "g2": (0, 2)},
         {"reference": (slice(90, 99), slice(None))},
+        {"reference": (0, slice(0, 2))},
+        {"vacuum_region": ([0, 1], [0, 1])},
+        {"transform": [[1, 0], [0, 1], [0, 0]]},
+        {"transform": [[1, 2], [2, 4]]},
+        {"grains": 0},
+        {"calibration": {"q_step": 0.1}},
+        {"detector": 3},
     ]
     for settings in wrong:
-        with pytest.raises(ParameterError):
+        with pytest.raises(ParameterError, match=next(iter(settings))):
             run(scan, tmp_path / "out", **settings)
     assert not (tmp_path / "out").exists()

@@ -18,6 +18,7 @@ from fcunet_dask._source import (
     ZarrSource,
     lazy,
     source_of,
+    unread_paths,
 )
 from fcunet_dask.errors import ReaderError
 
@@ -125,6 +126,9 @@ def test_source_is_known_for_the_whole_array_only(tmp_path):
     array = lazy(source, SHAPE, TRUTH.dtype, (2, 3, 6, 8))
     assert source_of(array) == source
     assert source_of(array[1:]) is None
+    assert unread_paths(array[1:] + 1) == {source.path}
+    assert source_of(array.persist(scheduler="synchronous")) is None
+    assert unread_paths(array.persist(scheduler="synchronous")[1:]) == set()
     assert source_of(array + 1) is None
     assert source_of(TRUTH) is None
     assert source_of(da.ones(3)) is None

@@ -33,5 +33,10 @@ def view(
         msg = f"position {at} is outside the scan of {shape[0]} × {shape[1]}"
         raise ParameterError(msg)
     same_axes = {n: found[n] for n in ("q_y", "q_x") if n in found}
-    pattern(opened.assign_coords(same_axes), found, at).savefig(out, dpi=130)
+    figure = pattern(opened.assign_coords(same_axes), found, at)
+    try:
+        figure.savefig(out, dpi=130)
+    except (OSError, ValueError) as error:
+        msg = f"{out} cannot be written: {error}"
+        raise ParameterError(msg) from error
     console.print(f"wrote {out}", highlight=False)

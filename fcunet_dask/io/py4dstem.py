@@ -147,7 +147,7 @@ def _ragged(pixels: Array, intensity: Array) -> Array:
 
 
 def _calibration(calibration: Calibration) -> dict[str, Any]:
-    rotation = -calibration.scan_rotation
+    rotation = -(calibration.scan_rotation or 0.0)
     return {
         "Q_pixel_size": calibration.q_step or 1,
         "Q_pixel_units": "pixels" if calibration.q_step is None else "A^-1",

@@ -32,7 +32,7 @@ def open_scan(
         file, a .npy or .npz file, or what RosettaSciIO reads (DM3, DM4, MIB, EMPAD,
         BLO, TVIPS, MRC, Velox and more; extra ``io``).
     calibration : Calibration, optional
-        Its values, where not None (its rotation: not 0), win over those of the file.
+        Its values, where not None, win over those of the file.
     dataset : str, optional
         Which array, where a file holds several.
     scan_shape : tuple of int, optional

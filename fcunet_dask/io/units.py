@@ -93,7 +93,7 @@ def calibrate(
     known : Calibration
         From the metadata of the file.
     explicit : Calibration or None
-        From the caller. Its values, where not None (its rotation: not 0), win.
+        From the caller. Its values, where not None, win.
 
     Returns
     -------
@@ -106,22 +106,15 @@ def calibrate(
         If the pixels of the detector are not square, and the caller does not say
         which size holds.
     """
-    given = {} if explicit is None else _stated(explicit)
-    voltage = given.get("voltage", known.voltage)
+    given = Calibration() if explicit is None else explicit
+    voltage = given.voltage or known.voltage
     steps = [axis.inverse_angstrom(voltage) for axis in q]
     q_step = known.q_step or _common(steps)
-    if q_step is None and None not in steps and "q_step" not in given and steps:
+    if q_step is None and None not in steps and given.q_step is None and steps:
         msg = f"detector pixels of {steps} 1/Å are not square; pass calibration="
         raise CalibrationError(msg)
     scan_step = known.scan_step or _common([axis.nm for axis in scan])
-    return replace(known, **{"q_step": q_step, "scan_step": scan_step, **given})
-
-
-def _stated(calibration: Calibration) -> dict[str, Any]:
-    values = calibration.to_dict()
-    if not calibration.scan_rotation:
-        values.pop("scan_rotation")
-    return {name: value for name, value in values.items() if value is not None}
+    return given.over(replace(known, q_step=q_step, scan_step=scan_step))
 
 
 def _common(steps: Sequence[float | None]) -> float | None:

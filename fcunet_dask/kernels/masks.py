@@ -14,8 +14,8 @@ def find_bad_pixels(patterns: Array, gain: float = 1.0) -> Array:
 
     Hot: more than five times each of its eight neighbours, and 20 electrons above them,
     in nine of ten patterns. Dead: never a count where each two opposite neighbours
-    together had 50 electrons; at the foot of a disk, which is dark with reason, some two are dark as well.
-    NaN or infinite in nine of ten patterns is bad too.
+    together had 50 electrons; at the foot of a disk, which is dark with reason, some two
+    are dark as well. NaN or infinite in nine of ten patterns is bad too.
 
     Parameters
     ----------

@@ -386,7 +386,7 @@ def counts_per_electron(patterns: Array, mask: Array) -> float:
 
 
 def dark_level(patterns: Array, mask: Array) -> float:
-    """Counts that a camera adds to every pixel: those that make no noise.
+    """Return the counts that a camera adds to every pixel: those that make no noise.
 
     Where an electron makes g counts, pixels of mean μ above the dark level d have the
     variance g (μ − d): the darkest tenth of the pixels, and the smoothest of the

@@ -1,5 +1,6 @@
 """Detectors by name."""
 
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -21,13 +22,13 @@ NETWORKS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
 
 
 def load_detector(
-    name: str = "template", probe: xr.Dataset | None = None, **options: Any
+    name: str | Path = "template", probe: xr.Dataset | None = None, **options: Any
 ) -> DiskDetector:
     """Make a detector by name.
 
     Parameters
     ----------
-    name : str
+    name : str or Path
         ``template``: template matching; ``fcunet``: the network; ``fcunet_fine``: the
         same on more pixels, for large disks; ``fcunet_mean``: that with the smallest
         error of single disks, and not of strain; ``fcunet_paper``: the published
@@ -47,6 +48,7 @@ def load_detector(
     ModelError
         If there is no such detector.
     """
+    name = str(name)
     settings = {} if probe is None else _settings(probe)
     if name == "template":
         return TemplateMatching(**(settings | options))

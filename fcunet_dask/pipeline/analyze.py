@@ -268,7 +268,7 @@ def _words(region: tuple[slice, slice] | None) -> str:
     """Rows and columns as they are typed: ``:,0:16``."""
     if region is None:
         return "median of all"
-    ends = [[s.start, s.stop] for s in region]
+    ends = [[s.start, s.stop, *([s.step] if s.step else [])] for s in region]
     parts = [":".join("" if e is None else str(e) for e in pair) for pair in ends]
     return "rows and columns " + ",".join(parts)
 

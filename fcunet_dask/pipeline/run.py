@@ -124,21 +124,18 @@ def _check_regions(scan: xr.Dataset, settings: Settings) -> None:
 
 
 def _recalibrated(scan: xr.Dataset, calibration: Calibration) -> xr.Dataset:
-    """Lay what is given of a calibration over that of the scan."""
-    given = {k: v for k, v in calibration.to_dict().items() if v}
-    known = scan.attrs.get("calibration", {})
-    calibration = Calibration.from_dict({**known, **given})
-    shape = scan[PATTERN.name].shape
-    sizes = dict(zip((*SCAN, *Q), shape, strict=True))
-    axes = {
-        n: (n, calibration.scan_axis(sizes[n]), {"units": calibration.scan_units})
-        for n in SCAN
-    }
-    axes |= {
-        n: (n, calibration.q_axis(sizes[n]), {"units": calibration.q_units}) for n in Q
-    }
+    """Lay what is given of a calibration over that of the scan, and its axes."""
+    sizes = scan[PATTERN.name].sizes
+    axes: dict[str, Any] = {}
+    if calibration.scan_step is not None:
+        units = {"units": calibration.scan_units}
+        axes |= {n: (n, calibration.scan_axis(sizes[n]), units) for n in SCAN}
+    if calibration.q_step is not None:
+        units = {"units": calibration.q_units}
+        axes |= {n: (n, calibration.q_axis(sizes[n]), units) for n in Q}
     out = scan.assign_coords(axes)
-    out.attrs["calibration"] = calibration.to_dict()
+    known = Calibration.from_dict(scan.attrs.get("calibration", {}))
+    out.attrs["calibration"] = calibration.over(known).to_dict()
     return out
 
 

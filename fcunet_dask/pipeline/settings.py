@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from fcunet_dask.calibration import Calibration
 from fcunet_dask.errors import ParameterError
 from fcunet_dask.lattice import given_lattice
@@ -55,6 +57,7 @@ class Settings:
     axes: str | float = "scan"
 
     def __post_init__(self) -> None:
+        self._check_kinds()
         if (self.g1 is None) != (self.g2 is None):
             msg = "g1 and g2 are given together or not at all"
             raise ParameterError(msg)
@@ -67,3 +70,46 @@ class Settings:
         if not angle and self.axes not in ("scan", "detector", "g1"):
             msg = f"axes is scan, detector, g1 or degrees, got {self.axes!r}"
             raise ParameterError(msg)
+
+    def _check_kinds(self) -> None:
+        if not isinstance(self.calibration, Calibration | None):
+            msg = f"calibration must be a Calibration, got {self.calibration!r}"
+            raise ParameterError(msg)
+        if not isinstance(self.detector, str) and not hasattr(
+            self.detector, "max_peaks"
+        ):
+            msg = f"detector is a name or a detector, got {self.detector!r}"
+            raise ParameterError(msg)
+        for name in ("vacuum_region", "reference"):
+            region = getattr(self, name)
+            if region is not None and not _two_slices(region):
+                msg = f"{name} is two slices (rows, columns), got {region!r}"
+                raise ParameterError(msg)
+        if not (isinstance(self.grains, int) and self.grains >= 1):
+            msg = f"grains must be a positive integer, got {self.grains!r}"
+            raise ParameterError(msg)
+        if self.transform is not None and not _invertible(self.transform):
+            msg = (
+                f"transform must be an invertible 2 × 2 matrix, got {self.transform!r}"
+            )
+            raise ParameterError(msg)
+
+
+def _two_slices(region: Any) -> bool:
+    return (
+        isinstance(region, tuple | list)
+        and len(region) == 2
+        and all(isinstance(part, slice) for part in region)
+    )
+
+
+def _invertible(matrix: Any) -> bool:
+    try:
+        values = np.asarray(matrix, float)
+    except (TypeError, ValueError):
+        return False
+    return (
+        values.shape == (2, 2)
+        and bool(np.isfinite(values).all())
+        and bool(abs(np.linalg.det(values)) > 1e-6)
+    )

@@ -91,6 +91,9 @@ def test_view_draws_a_position(file, results, tmp_path):
     picture = tmp_path / "pattern.png"
     typed("view", file, results, "--at", 2, 5, "--out", picture)
     assert picture.stat().st_size > 10_000
+    nowhere = tmp_path / "none" / "picture.png"
+    said = typed("view", file, results, "--out", nowhere, code=1)
+    assert "cannot be written" in said
     said = typed("view", file, results, "--at", 6, 0, code=1)
     assert "(6, 0) is outside the scan of 6 × 12" in said
 

@@ -294,6 +294,20 @@ def test_existing_outputs_are_safe(tmp_path, scan_file):
         convert(scan_file, out, resume=False)
 
 
+def test_a_part_of_a_scan_is_not_written_over_the_scan(tmp_path, scan_file):
+    out = convert(scan_file, tmp_path / "a.zarr")
+    (tmp_path / "link").symlink_to(out)
+    before = content(out)
+    part = open_scan(out).isel(scan_y=slice(0, 2))
+    for target in (out, tmp_path / "link"):
+        with pytest.raises(StoreError, match="is the source itself"):
+            save_scan(part, target, overwrite=True)
+    assert content(out) == before
+    kept = part.load()
+    save_scan(kept, out, overwrite=True)
+    np.testing.assert_array_equal(open_scan(out)["pattern"], kept["pattern"])
+
+
 def test_output_that_cannot_be_made_is_named(tmp_path, scan_file):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match=r"file"):

@@ -89,6 +89,8 @@ def test_what_the_caller_says_wins():
     )
     found = calibrate(scan, q, known, Calibration(scan_rotation=-90.0))
     assert found.scan_rotation == -90.0
+    assert calibrate(scan, q, known, Calibration(scan_rotation=0.0)).scan_rotation == 0
+    assert calibrate(scan, q, known, Calibration()).scan_rotation == 10.0
 
 
 def test_pixels_that_are_not_square_need_an_answer():
