@@ -275,14 +275,13 @@ def reference_lattice(
         if "grain_index" in lattice
         else np.zeros_like(fitted)
     )
-    count = len(lattice.attrs.get("basis", [0]))
+    known = lattice.attrs.get("basis", [])
+    count = max(len(known), int(grain[fitted].max()) + 1)
     rows, numbers = [], []
     for g in range(count):
         of_grain = fitted & (grain == g)
         chosen = of_grain & inside if (of_grain & inside).any() else of_grain
-        start = (
-            np.array(lattice.attrs["basis"][g]) if "basis" in lattice.attrs else None
-        )
+        start = np.array(known[g]) if g < len(known) else np.full(4, np.nan)
         rows.append(_median_lattice(vectors[chosen]) if chosen.any() else start)
         numbers.append(int(chosen.sum()))
     return _lattice_dataset(
@@ -308,7 +307,7 @@ def _why_none(status: Array) -> str:
     return (
         f"no position has a lattice: of {status.size}, {few} have fewer than four disks "
         f"on it, {line} have all on one line, in {misfit} less than half of the disks or "
-        "of their intensity lies on it, or loosely; look at the disks (fcunet-dask "
+        "of their √intensity lies on it, or loosely; look at the disks (fcunet-dask "
         "view), or pass g1 and g2, or allow more grains"
     )
 

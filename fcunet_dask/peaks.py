@@ -210,7 +210,7 @@ def bragg_vector_map(
     half = int(np.ceil(extent / step))
     shape = (2 * half + 1, 2 * half + 1)
     position = bragg[BRAGG_Q.name].data
-    weights = np.sqrt(bragg[BRAGG_INTENSITY.name]).data
+    weights = np.sqrt(bragg[BRAGG_INTENSITY.name].data)
     if isinstance(position, da.Array):
         parts = da.blockwise(
             _histogram_block,

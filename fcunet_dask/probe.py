@@ -33,7 +33,7 @@ _SATURATED = 0.05
 
 def measure_probe(
     scan: xr.Dataset,
-    find_disks: Callable[..., tuple[Array, Array]],
+    find_disks: Callable[..., tuple[Array, Array]] | None = None,
     *,
     vacuum: xr.DataArray | Array | None = None,
     region: tuple[slice, slice] | None = None,
@@ -48,9 +48,9 @@ def measure_probe(
     ----------
     scan : xarray.Dataset
         With ``pattern`` (scan_y, scan_x, q_y, q_x), counts; up to 36 patterns are read.
-    find_disks : callable
+    find_disks : callable, optional
         (patterns, mask, radius, gain) → pattern index (m,) and position (m, 2), px, of
-        some disks.
+        some disks, on which the probe is refined.
     vacuum : array, optional
         (..., q_y, q_x), counts: patterns without a specimen; summed.
     region : (slice, slice), optional
@@ -97,11 +97,12 @@ def measure_probe(
         start = DiskStatistics(radius, 0.5, np.nan, np.nan, 0.3, gain)
     _check_size(start.radius, patterns.shape[1:])
     statistics = start
-    index, position = find_disks(patterns, mask, start.radius, gain)
-    if len(index) >= 3:
-        statistics = fit_statistics(
-            patterns, mask, index, position, start, fit_shape=shape is None
-        )
+    if find_disks is not None:
+        index, position = find_disks(patterns, mask, start.radius, gain)
+        if len(index) >= 3:
+            statistics = fit_statistics(
+                patterns, mask, index, position, start, fit_shape=shape is None
+            )
     return _probe_dataset(scan, image, mask, shape, statistics, origin)
 
 

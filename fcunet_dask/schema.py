@@ -72,7 +72,7 @@ LATTICE_COVARIANCE = _v(
 )
 RESIDUAL = _v("residual", SCAN, "f", "q", "weighted rms misfit of the lattice")
 N_INDEXED = _v("n_indexed", SCAN, "iu", "1", "disks on the lattice")
-QUALITY = _v("quality", SCAN, "f", "1", "share of the intensity on the lattice")
+QUALITY = _v("quality", SCAN, "f", "1", "share of √intensity on the lattice")
 LATTICE_STATUS = _v("lattice_status", SCAN, "iu", "1", "why no lattice was fitted")
 STRAIN_XX = _v("strain_xx", SCAN, "f", "1", "ε_xx")
 STRAIN_YY = _v("strain_yy", SCAN, "f", "1", "ε_yy")

@@ -28,7 +28,6 @@ from fcunet_dask.types import Array
 
 _DECTRIS: Final = "entry/data"
 _FRAMES: Final = re.compile(r"data(_\d{6})?")
-_UNITS: Final = {"A^-1": "1/A", "pixels": "", "mrad": "mrad"}
 
 
 def read_hdf5(path: Path, dataset: str | None) -> RawScan:

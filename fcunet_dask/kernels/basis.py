@@ -295,8 +295,8 @@ def find_bases(
     Returns
     -------
     list of Basis
-        Those that explain at least six spots and a tenth of the weight still
-        unexplained; possibly none.
+        Those that explain a tenth of the weight still unexplained and, after the first,
+        at least six spots; possibly none.
     """
     found: list[Basis] = []
     left = np.ones(len(position), bool)

@@ -30,7 +30,7 @@ class LatticeStatus(IntFlag):
     COLLINEAR = 2
     """All disks on one line: one lattice vector is not determined."""
     MISFIT = 4
-    """Less than half of the intensity, or of the disks, lies on the lattice; or they
+    """Less than half of √intensity, or of the disks, lies on the lattice; or they
     scatter about it by more than a tenth of the shortest lattice vector, as disks do that
     are near lattice points by chance."""
 
@@ -50,7 +50,7 @@ class LatticeFit:
     n_indexed : numpy.ndarray
         int (n,).
     quality : numpy.ndarray
-        (n,): share of the intensity (√ of it) that lies on the lattice, 0 to 1.
+        (n,): share of √intensity that lies on the lattice, 0 to 1.
     status : numpy.ndarray
         uint8 (n,): `LatticeStatus`.
     """

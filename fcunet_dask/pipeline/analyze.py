@@ -37,7 +37,7 @@ from fcunet_dask.strain import compute_strain
 from fcunet_dask.types import Array
 
 SAMPLE: Final = 2**16
-"""Most positions that the origin and the reference are taken from."""
+"""About how many positions the origin and the reference are taken from."""
 
 
 def analyze(

@@ -57,7 +57,7 @@ class Settings:
     axes: str | float = "scan"
 
     def __post_init__(self) -> None:
-        self._check_kinds()
+        _check_kinds(self)
         if (self.g1 is None) != (self.g2 is None):
             msg = "g1 and g2 are given together or not at all"
             raise ParameterError(msg)
@@ -71,28 +71,29 @@ class Settings:
             msg = f"axes is scan, detector, g1 or degrees, got {self.axes!r}"
             raise ParameterError(msg)
 
-    def _check_kinds(self) -> None:
-        if not isinstance(self.calibration, Calibration | None):
-            msg = f"calibration must be a Calibration, got {self.calibration!r}"
+
+def _check_kinds(settings: Any) -> None:
+    """Refuse what is not of the kind that it is said to be."""
+    if not isinstance(settings.calibration, Calibration | None):
+        msg = f"calibration must be a Calibration, got {settings.calibration!r}"
+        raise ParameterError(msg)
+    detector = settings.detector
+    if not isinstance(detector, str) and not hasattr(detector, "max_peaks"):
+        msg = f"detector is a name or a detector, got {detector!r}"
+        raise ParameterError(msg)
+    for name in ("vacuum_region", "reference"):
+        region = getattr(settings, name)
+        if region is not None and not _two_slices(region):
+            msg = f"{name} is two slices (rows, columns), got {region!r}"
             raise ParameterError(msg)
-        if not isinstance(self.detector, str) and not hasattr(
-            self.detector, "max_peaks"
-        ):
-            msg = f"detector is a name or a detector, got {self.detector!r}"
-            raise ParameterError(msg)
-        for name in ("vacuum_region", "reference"):
-            region = getattr(self, name)
-            if region is not None and not _two_slices(region):
-                msg = f"{name} is two slices (rows, columns), got {region!r}"
-                raise ParameterError(msg)
-        if not (isinstance(self.grains, int) and self.grains >= 1):
-            msg = f"grains must be a positive integer, got {self.grains!r}"
-            raise ParameterError(msg)
-        if self.transform is not None and not _invertible(self.transform):
-            msg = (
-                f"transform must be an invertible 2 × 2 matrix, got {self.transform!r}"
-            )
-            raise ParameterError(msg)
+    if not (isinstance(settings.grains, int) and settings.grains >= 1):
+        msg = f"grains must be a positive integer, got {settings.grains!r}"
+        raise ParameterError(msg)
+    if settings.transform is not None and not _invertible(settings.transform):
+        msg = (
+            f"transform must be an invertible 2 × 2 matrix, got {settings.transform!r}"
+        )
+        raise ParameterError(msg)
 
 
 def _two_slices(region: Any) -> bool:

@@ -86,12 +86,6 @@ def covalent_radius(number: int) -> float:
     return float(_gemmi().Element(int(number)).covalent_r)
 
 
-@cache
-def atomic_weight(number: int) -> float:
-    """Mean atomic weight of an element, u."""
-    return float(_gemmi().Element(int(number)).weight)
-
-
 def composition(numbers: Iterable[int]) -> str:
     """Reduced formula, elements in alphabetical order.
 

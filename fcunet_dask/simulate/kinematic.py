@@ -126,7 +126,8 @@ def simulate_scan(
         ``pattern`` (scan_y, scan_x, q_y, q_x), uint16 counts; ``probe`` (q_y, q_x);
         the truth: ``true_strain_xx``, ``…_yy``, ``…_xy``, ``true_rotation`` (scan_y,
         scan_x), ``true_origin``, ``true_g1``, ``true_g2`` (scan_y, scan_x, component),
-        in the units of q, without the elliptic distortion.
+        in the units of q, in the axes of the detector whatever its rotation, without
+        the elliptic distortion.
 
     Examples
     --------

@@ -54,9 +54,8 @@ def structure_factor_image(
     q_step: float,
     *,
     sigma: float = 0.7,
-    power: float = 1.0,
 ) -> Array:
-    """Target image of a network: relative |V_g|, the strongest reflection 1.
+    """Image of relative |V_g|, the strongest reflection 1.
 
     Does not depend on the thickness. The direct beam, first in the lists, gets the
     value of the strongest other one: its V_0 says nothing about structure.
@@ -73,8 +72,6 @@ def structure_factor_image(
         Detector pixel, 1/Å.
     sigma : float
         Width of a spot, px.
-    power : float
-        Exponent of the strength; 1 is the amplitude, 0.5 favours weak reflections.
 
     Returns
     -------
@@ -84,5 +81,4 @@ def structure_factor_image(
     relative = np.where(np.isfinite(strength), strength, 0.0).astype(float)
     top = relative[1:].max(initial=0.0)
     relative[0] = top or 1.0
-    relative = (relative / relative[0]) ** power
-    return render_peaks(q, relative, shape, q_step, sigma)
+    return render_peaks(q, relative / relative[0], shape, q_step, sigma)

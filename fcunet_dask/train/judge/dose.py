@@ -115,17 +115,12 @@ def cpu_milliseconds(
         blocks=None,
     )
     patterns = np.asarray(scan["pattern"]).reshape(-1, size, size)
-    detector = make(measure_probe(scan, _no_disks))
+    detector = make(measure_probe(scan))
     with computing():
         detector(patterns)
         return (
             1e3 * min(_cpu_time(detector, patterns) for _ in range(_REPEATS)) / _BATCH
         )
-
-
-def _no_disks(*_: object) -> tuple[Array, Array]:
-    """Leave the probe as its vacuum image shows it."""
-    return np.empty(0, int), np.empty((0, 2))
 
 
 def _cpu_time(detector: DiskDetector, patterns: Array) -> float:

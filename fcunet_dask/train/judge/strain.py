@@ -75,7 +75,7 @@ def measure_strain(
     xarray.Dataset
         As of `fcunet_dask.compute_strain`, in memory.
     """
-    probe = measure_probe(scan, _no_disks)
+    probe = measure_probe(scan)
     probe.attrs["gain"] = 1.0
     bragg = find_bragg_vectors(scan, make(probe)).compute()
     bragg = _counting(bragg, threshold)
@@ -84,11 +84,6 @@ def measure_strain(
     mask = np.abs(scan["true_strain_xx"].to_numpy()) < UNSTRAINED
     reference = reference_lattice(lattice, mask=mask)
     return compute_strain(lattice, reference).compute()
-
-
-def _no_disks(*_: object) -> tuple[Array, Array]:
-    """Leave the probe as its vacuum image shows it."""
-    return np.empty(0, int), np.empty((0, 2))
 
 
 def _counting(bragg: xr.Dataset, threshold: Threshold) -> xr.Dataset:

@@ -284,14 +284,9 @@ def vacuum_probe(seen: Observation, q_step: float) -> xr.Dataset:
         size = scan.sizes[name]
         axis = (np.arange(size) - size // 2) * q_step
         scan = scan.assign_coords({name: (name, axis, {"units": "1/Å"})})
-    probe = measure_probe(scan, _no_disks)
+    probe = measure_probe(scan)
     probe.attrs["gain"] = 1.0
     return probe
-
-
-def _no_disks(*_: Any) -> tuple[Array, Array]:
-    """Leave the probe as its vacuum image shows it."""
-    return np.empty(0, int), np.empty((0, 2))
 
 
 def _background(
