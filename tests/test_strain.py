@@ -139,6 +139,18 @@ def test_each_grain_has_its_reference():
     np.testing.assert_allclose(strain["rotation"], 0, atol=1e-12)
 
 
+def test_grains_are_counted_where_no_attribute_says_how_many():
+    other = np.array([[0.1, 0.5], [0.5, -0.1]])
+    lattice = lattice_of(np.eye(2), grain=[[0, 0, 0], [1, 1, 1]])
+    lattice["g1"].values[1], lattice["g2"].values[1] = other
+    reference = reference_lattice(lattice)
+    np.testing.assert_allclose(reference["g1"], [SQUARE[0], other[0]])
+    strain = compute_strain(lattice, reference)
+    np.testing.assert_allclose(strain["rotation"], 0, atol=1e-12)
+    only = lattice.isel(scan_y=slice(1, None))
+    assert np.isnan(reference_lattice(only)["g1"][0]).all()
+
+
 def test_it_is_lazy_and_chunks_do_not_matter(never):
     lattice = lattice_of(STRETCH_X)
     whole = compute_strain(lattice, REFERENCE)

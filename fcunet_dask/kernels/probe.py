@@ -61,8 +61,8 @@ def measure_disk(image: Array, mask: Array | None = None) -> DiskShape:
     """Fit a round disk with a soft edge to the image of the probe.
 
     Poisson-weighted least squares of height, background, centre, radius and edge; the
-    start is the area at half height. The errors are those of the fit, scaled by its
-    misfit.
+    start is the area at half height. The errors hold whatever the noise of a pixel is
+    (White, Econometrica 48, 817 (1980)): plateau, rim and background each have their own.
 
     Parameters
     ----------
@@ -101,10 +101,7 @@ def measure_disk(image: Array, mask: Array | None = None) -> DiskShape:
     fit = scipy.optimize.least_squares(
         rest, guess, x_scale=[1, 1, 1, 0.5, height, height]
     )
-    scale = 2 * fit.cost / max(kept.sum() - 6, 1)
-    spread = np.sqrt(
-        np.maximum(np.diag(np.linalg.pinv(fit.jac.T @ fit.jac)) * scale, 0)
-    )
+    spread = _robust_errors(fit.jac, fit.fun)
     likeness = np.corrcoef(model(fit.x)[kept], counts[kept])[0, 1]
     return DiskShape(
         center=(float(fit.x[0]), float(fit.x[1])),
@@ -115,6 +112,15 @@ def measure_disk(image: Array, mask: Array | None = None) -> DiskShape:
         edge_std=float(spread[3]),
         likeness=float(likeness),
     )
+
+
+def _robust_errors(jacobian: Array, residual: Array) -> Array:
+    """Standard deviations of a least-squares fit, from each point's own residual."""
+    points, parameters = jacobian.shape
+    bread = np.linalg.pinv(jacobian.T @ jacobian)
+    meat = (jacobian * residual[:, None] ** 2).T @ jacobian
+    scale = points / max(points - parameters, 1)
+    return np.asarray(np.sqrt(scale * np.diag(bread @ meat @ bread)))
 
 
 def _half_height_disk(image: Array) -> tuple[float, float, float, float] | None:

@@ -44,8 +44,25 @@ def test_a_disk_is_measured_to_its_error_bars(seed):
     assert found.center == pytest.approx(centre, abs=0.01)
     assert found.radius == pytest.approx(radius, abs=0.02)
     assert found.edge == pytest.approx(edge, abs=0.05)
-    assert abs(found.radius - radius) < 6 * found.radius_std + 1e-3
     assert found.likeness > 0.99
+
+
+def test_the_errors_of_a_disk_are_as_large_as_they_are_said_to_be():
+    rng = np.random.default_rng(3)
+    z = []
+    for _ in range(60):
+        centre = tuple(rng.uniform((20, 24), (44, 56)))
+        radius, edge = rng.uniform(3, 14), rng.uniform(0.4, 1.2)
+        image = rng.poisson(1e4 * disk_image((64, 80), centre, radius, edge) + 20)
+        found = measure_disk(image)
+        z.append(
+            [
+                (found.center[0] - centre[0]) / found.center_std,
+                (found.radius - radius) / found.radius_std,
+                (found.edge - edge) / found.edge_std,
+            ]
+        )
+    assert np.sqrt(np.mean(np.square(z), axis=0)) == pytest.approx(1, abs=0.25)
 
 
 def test_a_large_disk_and_a_sharp_spot():
