@@ -63,6 +63,14 @@ def test_the_origin_of_every_position(kind, lazy):
     assert found["origin"].attrs["units"] == "1/Å"
 
 
+def test_a_beam_that_moves_farther_than_to_the_next_disk_is_followed():
+    """By 1.4 times the distance: at both ends another disk is nearer to the median."""
+    along = np.linspace(-0.7, 0.7, 12)[:, None] * np.hypot(*BASIS[0])
+    truth = np.tile([0.4, -0.7] + along * [0.8, -0.6], (9, 1, 1))
+    found = measure_origin(bragg_of(truth, rng=np.random.default_rng(3)))
+    np.testing.assert_allclose(found["origin"], truth, atol=0.003)
+
+
 def test_a_mistaken_beam_is_outvoted():
     rng = np.random.default_rng(2)
     truth = descan((9, 12))

@@ -140,6 +140,38 @@ def test_two_grains_are_told_apart():
     assert same_lattice(found[1].vectors, second, 0.03)
 
 
+def test_three_grains_of_one_strength_are_told_apart():
+    rng = np.random.default_rng(8)
+    lattices = []
+    for turn in (0.0, 0.4, 0.9):
+        c, s = np.cos(turn), np.sin(turn)
+        basis = np.reshape(LATTICES["rectangular"], (2, 2))
+        lattices.append((basis @ [[c, s], [-s, c]]).ravel())
+    spots = np.concatenate([spots_of(basis) for basis in lattices])
+    weight = weights_of(spots, rng)
+    spots = spots + rng.normal(scale=0.04, size=spots.shape)
+    found = find_bases(spots, weight, 0.25, 1.5, 3)
+    assert len(found) == 3
+    for basis in lattices:
+        assert any(same_lattice(f.vectors, basis, 0.05) for f in found)
+
+
+def test_a_few_spots_beside_a_crystal_are_no_grain():
+    spots = spots_of(LATTICES["square"])
+    stray = np.array([[2.0, 5.0], [-6.0, 2.2], [9.7, -6.1], [-10.1, -9.8]])
+    weight = np.concatenate([weights_of(spots, np.random.default_rng(9)), np.ones(4)])
+    found = find_bases(np.concatenate([spots, stray]), weight, 0.25, 1.5, 3)
+    assert len(found) == 1
+    assert same_lattice(found[0].vectors, LATTICES["square"], 0.03)
+
+
+@pytest.mark.parametrize("most", [2, 3])
+def test_spots_anywhere_are_no_grain(most):
+    rng = np.random.default_rng(10)
+    spots = rng.uniform(-18, 18, (150, 2))
+    assert find_bases(spots, rng.uniform(0.3, 1, 150), 0.05, 1.5, most) == []
+
+
 @pytest.mark.parametrize(
     "spots",
     [

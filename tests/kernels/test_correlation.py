@@ -5,6 +5,7 @@ import pytest
 import scipy.signal
 from fcunet_dask.kernels.correlation import (
     bin_patterns,
+    noise_level,
     normalized_correlation,
     normalized_template,
     power_correlation,
@@ -83,6 +84,26 @@ def test_strength_has_a_noise_of_a_half():
     counts = rng.poisson(30.0, (8, 64, 64)).astype(np.float32)
     _, strength = normalized_correlation(counts, prepared)
     assert strength.std() == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("electrons", "read_noise", "level"),
+    [(100, 0, 0.5), (100, 10, 0.5 * np.sqrt(2)), (0.02, 0, 0.2), (30, 40, 1.25)],
+    ids=["counting", "noisy", "hardly any", "hopeless"],
+)
+def test_the_noise_is_that_of_electrons_and_camera(electrons, read_noise, level):
+    """½ √(1 + σ² / λ), 0.2 to 1.25; two thirds of the detector measure nothing."""
+    rng = np.random.default_rng(5)
+    aperture, window = disk((64, 64), 4.0)
+    mask = np.zeros((64, 64))
+    mask[:, :22] = 1
+    prepared = normalized_template(
+        to_corner(np.sqrt(aperture)), to_corner(window), mask
+    )
+    counts = rng.poisson(electrons, (40, 64, 64))
+    counts = counts + read_noise * rng.normal(size=counts.shape)
+    _, strength = normalized_correlation(counts.astype(np.float32), prepared)
+    assert noise_level(strength, prepared).mean() == pytest.approx(level, rel=0.1)
 
 
 def test_empty_patterns_are_like_nothing():

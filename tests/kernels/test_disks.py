@@ -155,6 +155,31 @@ def test_a_hot_pixel_is_an_outlier(counts, at):
     assert np.abs(hot.position - truth).max() < 0.15
 
 
+@pytest.mark.parametrize("times", [3, 10])
+def test_a_pixel_that_no_disk_explains_counts_less(times):
+    """A cosmic ray at the rim, not so bright that it is left out at once."""
+    rng = np.random.default_rng(15)
+    truth = centres_of(rng, 50)
+    model = disk_model(5.0, 0.5, structure=0.1)
+    clean = rng.poisson(images(truth, 5.0, 0.5, 100.0, 1.0)).astype(np.float32)
+    struck = clean.copy()
+    struck[:, 31, 42] = times * 100.0
+    error, least = (
+        np.std(fitted(p, model, truth).position - truth) for p in (struck, clean)
+    )
+    assert error < 1.1 * least  # 4 × and 10 × if it counted in full
+
+
+def test_a_disk_half_a_radius_away_is_reached():
+    rng = np.random.default_rng(16)
+    truth = centres_of(rng, 60)
+    angle = rng.uniform(0, 2 * np.pi, 60)
+    start = truth + 3.0 * np.stack([np.sin(angle), np.cos(angle)], -1)
+    patterns = rng.poisson(images(truth, 6.0, 0.5, 100.0, 2.0))
+    fits = fitted(patterns, disk_model(6.0, 0.5, structure=0.1), start)
+    assert np.abs(fits.position - truth).max() < 0.3
+
+
 @pytest.mark.parametrize("radius", [0.8, 1.5])
 def test_a_sharp_spot_is_no_hot_pixel(radius):
     rng = np.random.default_rng(14)
@@ -218,6 +243,16 @@ def test_nothing_to_fit_is_finite_and_vague():
     assert np.isfinite(fits.position).all()
     assert (fits.covariance[:, 0] > 1).all()
     assert (fits.intensity < 1).all()
+
+
+def test_behind_a_beam_stop_a_disk_stays_where_it_was_sought():
+    """All that is known of it is that it is there, to ±2 px."""
+    mask = np.ones(SHAPE, bool)
+    mask[15:50, 20:60] = False
+    model = disk_model(5.0, 0.5, structure=0.1)
+    fits = fitted(np.ones((1, *SHAPE)), model, np.array([[31.0, 37.0]]), mask=mask)
+    np.testing.assert_array_equal(fits.position, [[31, 37]])
+    np.testing.assert_allclose(fits.covariance, [[4, 0, 4]], atol=1e-6)
 
 
 def test_the_deviance_is_least_for_the_true_radius():

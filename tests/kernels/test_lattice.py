@@ -71,6 +71,19 @@ def test_scatter_beyond_the_stated_errors_is_in_the_error_bars():
     assert np.median(fit.residual) == pytest.approx(0.05 * np.sqrt(2), rel=0.1)
 
 
+def test_the_scatter_of_five_disks_is_not_underrated():
+    """Three parameters fitted to five disks take most of it."""
+    rng = np.random.default_rng(10)
+    hk = np.array([[0, 0], [1, 0], [0, 1], [-1, 0], [0, -1]])
+    truth = np.broadcast_to(np.r_[0.1, -0.2, BASIS], (2000, 6))
+    position, covariance, intensity = disks(truth, hk, 0.05, rng)
+    fit = fitted((position, 0 * covariance, intensity))
+    z = (fit.parameters - truth) / np.sqrt(
+        np.diagonal(fit.covariance, axis1=1, axis2=2)
+    )
+    assert np.mean(np.abs(z) < 1) == pytest.approx(0.683, abs=0.05)
+
+
 def test_elongated_errors_are_propagated_with_their_direction():
     rng = np.random.default_rng(3)
     truth = np.broadcast_to(np.r_[0.0, 0.0, BASIS], (800, 6))
@@ -162,6 +175,42 @@ def test_a_lattice_that_fits_nowhere_is_a_misfit():
     fit = fitted((position, covariance, np.ones((200, 30))))
     assert np.mean(fit.status != 0) > 0.95
     assert np.mean(fit.status & LatticeStatus.MISFIT != 0) > 0.9
+
+
+def test_disks_near_lattice_points_by_chance_are_a_misfit():
+    """Anywhere within a quarter of the shortest vector of a lattice point."""
+    rng = np.random.default_rng(11)
+    position, covariance, intensity = disks(np.zeros((200, 6)) + np.r_[0, 0, BASIS])
+    away = 0.24 * np.hypot(*BASIS[:2]) * np.sqrt(rng.random(position.shape[:2]))
+    angle = rng.uniform(0, 2 * np.pi, away.shape)
+    position = position + np.stack([away * np.sin(angle), away * np.cos(angle)], -1)
+    covariance[..., [0, 2]] = 1e-4
+    fit = fitted((position, covariance, intensity))
+    assert (fit.status == LatticeStatus.MISFIT).all()
+
+
+@pytest.mark.parametrize(("faint", "status"), [(8, 0), (10, LatticeStatus.MISFIT)])
+def test_bright_disks_alone_make_no_lattice(faint, status):
+    """Nine on the lattice have nine tenths of the √intensity, the faint ones little."""
+    on = disks(np.r_[0.0, 0.0, BASIS], indices(1))[0]
+    beside = disks(np.r_[0.5 * (BASIS[:2] + BASIS[2:]), BASIS], indices()[:faint])[0]
+    intensity = np.concatenate([np.full(9, 100.0), np.ones(faint)])[None]
+    covariance = np.full((1, 9 + faint, 3), [1e-4, 0, 1e-4])
+    fit = fitted((np.concatenate([on, beside], axis=1), covariance, intensity))
+    assert fit.quality > 0.89
+    assert fit.status == status
+
+
+def test_a_start_that_is_far_off_is_corrected_from_the_middle():
+    """By 15 %: outer disks are then nearest to the lattice points of others."""
+    rng = np.random.default_rng(12)
+    angle = rng.uniform(0, np.pi, 100)
+    along = np.stack([np.sin(angle), np.cos(angle)], -1)
+    stretch = np.eye(2) + 0.15 * along[:, :, None] * along[:, None]
+    truth = np.zeros((100, 6))
+    truth[:, 2:] = (BASIS.reshape(2, 2) @ stretch).reshape(100, 4)
+    fit = fitted(disks(truth, indices(5), 0.02, rng))
+    np.testing.assert_allclose(fit.parameters, truth, atol=0.05)
 
 
 def test_quality_is_the_share_of_root_intensity_on_the_lattice():

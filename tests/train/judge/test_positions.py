@@ -34,6 +34,14 @@ def test_a_detector_that_reaches_the_bound_has_its_error(judged):
     assert at_bound.rmse == pytest.approx(perfect.least_rmse, rel=0.1)
 
 
+def test_half_of_the_errors_at_the_bound_are_below_its_median(judged):
+    perfect = position_errors([echo(j) for j in judged], judged)
+    many = perfect.take(np.tile(np.arange(len(perfect.bound)), 20))
+    noise = np.random.default_rng(1).normal(size=many.error.shape)
+    at_bound = replace(many, error=noise * many.bound[:, None])
+    assert at_bound.summary()["median_over_bound"] == pytest.approx(1, abs=0.04)
+
+
 def test_error_bars_that_are_too_small_are_seen(judged):
     found = [echo(j, noise=0.2, deviation=0.1) for j in judged]
     assert position_errors(found, judged).summary()["within_1_sigma"] < 0.5
