@@ -12,12 +12,11 @@ from fcunet_dask._source import source_of
 from fcunet_dask.calibration import Calibration
 from fcunet_dask.errors import AnalysisError, ParameterError
 from fcunet_dask.kernels.aperture import disk_image
+from fcunet_dask.kernels.gain import counts_per_electron, dark_level
 from fcunet_dask.kernels.masks import find_bad_pixels
 from fcunet_dask.kernels.probe import (
     DiskShape,
     DiskStatistics,
-    counts_per_electron,
-    dark_level,
     fit_statistics,
     measure_disk,
     search_radius,

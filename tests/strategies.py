@@ -1,8 +1,9 @@
-"""Hypothesis strategies that the tests share."""
+"""Hypothesis strategies and made patterns that the tests share."""
 
 import os
 
 import numpy as np
+from fcunet_dask.kernels.aperture import disk_image
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
@@ -42,3 +43,21 @@ def bases(draw):
             second * np.cos(turn + between),
         ]
     )
+
+
+def lattice_patterns(rng, radius, shape, n=4, electrons=4e4, background=0.1):
+    """Round disks on a lattice three radii wide, and where they are."""
+    index, position, patterns = [], [], []
+    axis = np.arange(-8, 9)
+    hk = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
+    for i in range(n):
+        at = np.array(shape) / 2 + rng.uniform(-0.5, 0.5, 2)
+        at = at + hk @ np.array([[0.8, 3.2], [3.2, -0.8]]) * radius
+        margin = 1.5 * radius + 2
+        at = at[((at > margin) & (at < np.array(shape) - margin)).all(axis=1)]
+        image = sum(disk_image(shape, tuple(c), radius, 0.5) for c in at)
+        mean = electrons / len(at) / (np.pi * radius**2) * image + background
+        patterns.append(rng.poisson(mean))
+        index += [i] * len(at)
+        position += at.tolist()
+    return np.array(patterns), np.array(index), np.array(position)

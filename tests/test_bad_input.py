@@ -21,8 +21,8 @@ from fcunet_dask.errors import (
     SchemaError,
     StoreError,
 )
+from fcunet_dask.kernels.gain import counts_per_electron
 from fcunet_dask.kernels.lattice import LatticeStatus
-from fcunet_dask.kernels.probe import counts_per_electron
 from fcunet_dask.lattice import given_lattice
 from fcunet_dask.model import PatternStatus
 from fcunet_dask.pipeline import open_results

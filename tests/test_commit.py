@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 import time
+import uuid
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -99,7 +100,8 @@ def test_interrupted_run_ends_bit_identical(tmp_path):
         store.finish()
     with create(tmp_path / "broken.zarr") as store:
         fill(store, [(0, 0), (1, 2)])
-    (tmp_path / "broken.zarr" / "peak" / "c.0123.partial").write_bytes(b"half")
+    scratch = f"c.{uuid.uuid4().hex}.partial"
+    (tmp_path / "broken.zarr" / "peak" / scratch).write_bytes(b"half")
     with create(tmp_path / "broken.zarr") as store:
         assert (1, 2) not in store.pending()
         fill(store)
@@ -181,6 +183,78 @@ def test_foreign_things_are_never_touched(tmp_path, overwrite):
     assert file.read_text() == "raw"
 
 
+@pytest.mark.parametrize("state", ["being made", "whole"])
+@pytest.mark.parametrize(
+    "foreign", ["raw/precious.dm4", "peak/notes.txt", "mine", "bare"]
+)
+def test_files_of_others_in_a_store_are_never_deleted(tmp_path, state, foreign):
+    path = tmp_path / "a.zarr"
+    with create(path) as store:
+        fill(store, [(0, 0)])
+    (path / foreign).parent.mkdir(exist_ok=True)
+    if foreign in ("mine", "bare"):
+        how = {"compressors": None} if foreign == "bare" else {}
+        zarr.create_array(path / foreign, data=np.arange(3.0), **how)
+    else:
+        (path / foreign).write_bytes(b"months of work")
+    if state == "being made":
+        leave_half_made(path)
+    before = content(path)
+    with pytest.raises(
+        StoreError, match=f"holds {foreign}.*did not write: nothing was"
+    ):
+        create(path, {"other": 1}, overwrite=state == "whole")
+    assert content(path) == before
+
+
+def test_what_others_half_wrote_is_not_deleted(tmp_path):
+    create(tmp_path / "a.zarr").close()
+    download = tmp_path / "a.zarr" / "scan.dm4.partial"
+    download.write_bytes(b"months of work")
+    create(tmp_path / "a.zarr").close()
+    create(tmp_path / "a.zarr", overwrite=True).close()
+    assert download.read_bytes() == b"months of work"
+
+
+def test_overwriting_deletes_all_that_the_package_wrote(tmp_path):
+    path, fresh = tmp_path / "a.zarr", tmp_path / "fresh.zarr"
+    with create(path, small={"axis": (("y",), np.arange(3.0), {})}) as store:
+        store.put("probe", ("q_y", "q_x"), np.ones((5, 5)))
+        store.put("number", (), np.float64(2.5))
+        fill(store)
+        with create(path / "analysis-0123abcd") as analysis:
+            fill(analysis)
+            analysis.finish()
+        store.finish()
+    create(path, {"other": 1}, overwrite=True).close()
+    create(fresh, {"other": 1}).close()
+    names = [{p.relative_to(a) for p in a.rglob("*")} for a in (path, fresh)]
+    assert names[0] == names[1]
+
+
+@pytest.mark.parametrize("kept", range(6))
+def test_overwriting_that_was_killed_is_gone_on_with(tmp_path, monkeypatch, kept):
+    """Six files besides the claim: an array put later is known by its description."""
+    path = tmp_path / "a.zarr"
+    with create(path) as store:
+        store.put("probe", ("q_y",), np.arange(5.0))
+    left, delete = iter(range(kept)), FolderPlace.delete
+
+    def killed(self, key):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        delete(self, key)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FolderPlace, "delete", killed)
+        with pytest.raises(KeyboardInterrupt):
+            create(path, {"other": 1}, overwrite=True)
+    (path / "marks" / "owner.json").write_text(json.dumps(dead_owner()))
+    with create(path, {"another": 1}, overwrite=True) as store:
+        assert not (path / "probe").exists()
+        assert len(store.pending()) == 12
+
+
 def test_one_owner_at_a_time(tmp_path):
     path = tmp_path / "a.zarr"
     with (
@@ -245,8 +319,7 @@ def test_full_disk_leaves_no_half_made_store(tmp_path):
 def test_a_store_that_was_being_made_is_made_anew(tmp_path):
     path = tmp_path / "a.zarr"
     create(path).close()
-    (path / "zarr.json").unlink()  # comes last when a store is made
-    (path / "marks" / "owner.json").write_text(json.dumps(dead_owner()))
+    leave_half_made(path)
     (path / "peak" / "c").mkdir()
     (path / "peak" / "c" / "0").write_text("of something else")
     with pytest.raises(StoreError, match="no store that this package wrote"):
@@ -267,6 +340,12 @@ def test_who_lost_the_store_cannot_declare_it_whole(tmp_path):
         store.close()
         other.finish()
     assert BlockStore(path).complete
+
+
+def leave_half_made(path):
+    """Leave a store as a killed process would: the description comes last."""
+    (path / "zarr.json").unlink()
+    (path / "marks" / "owner.json").write_text(json.dumps(dead_owner()))
 
 
 def dead_owner():

@@ -6,11 +6,12 @@ import uuid
 
 import dask
 import numpy as np
+import obstore
 import pytest
 import xarray as xr
 from fcunet_dask import open_scan, run, save_scan
 from fcunet_dask._commit import ArraySpec, BlockStore, owner
-from fcunet_dask._places import ObjectPlace, place
+from fcunet_dask._places import place
 from fcunet_dask.errors import ReaderError, StoreError
 from fcunet_dask.pipeline import detect
 
@@ -104,13 +105,33 @@ def test_a_silent_owner_elsewhere_is_replaced_by_one_of_many(url, monkeypatch):
 
 
 def test_a_store_without_conditions_is_refused(url, monkeypatch):
-    def overwrites(self, key, data):
-        self.write(key, data)
-        return True
+    put = obstore.put
 
-    monkeypatch.setattr(ObjectPlace, "create", overwrites)
+    def overwrites(store, key, data, mode="overwrite"):
+        return put(store, key, data)
+
+    monkeypatch.setattr(obstore, "put", overwrites)
     with pytest.raises(StoreError, match="overwrites what it was asked to create"):
         create(url)
+    assert place(url).empty()
+
+
+def test_a_claim_leaves_nothing_and_is_made_again_where_it_is_gone(url):
+    taken = owner.Owner.take(place(url))
+    place(url).delete(owner.OWNER)
+    assert taken.holds()
+    assert list(place(url).keys("")) == [owner.OWNER]
+    taken.release()
+    assert place(url).empty()
+
+
+def test_objects_of_others_in_a_store_are_never_deleted(url):
+    create(url).close()
+    place(url).write("raw/precious.dm4", b"months of work")
+    with pytest.raises(StoreError, match=r"holds raw/precious\.dm4"):
+        create(url, overwrite=True)
+    assert BlockStore(url).pending()
+    assert place(url).read("raw/precious.dm4") == b"months of work"
 
 
 def test_a_bucket_that_is_not_there_is_named(object_store):

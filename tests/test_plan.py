@@ -7,10 +7,19 @@ from collections import namedtuple
 import dask
 import numpy as np
 import pytest
-from fcunet_dask import connect_cluster, open_scan, plan, run, save_scan, simulate_scan
+from fcunet_dask import (
+    Calibration,
+    connect_cluster,
+    open_scan,
+    plan,
+    run,
+    save_scan,
+    simulate_scan,
+)
 from fcunet_dask._blockwise import blocks_in_task
 from fcunet_dask._commit import BlockStore
 from fcunet_dask.errors import ParameterError, StoreError
+from fcunet_dask.pipeline import Settings
 
 PLAN = sys.modules[plan.__module__]
 
@@ -84,11 +93,81 @@ def test_a_block_larger_than_a_worker_is_refused(scan, tmp_path, monkeypatch):
     monkeypatch.setattr(PLAN, "active_workers", lambda: small)
     found = plan(scan, tmp_path)
     assert "blocks of 8" not in found.problems[0]
-    assert "block of 8 × 8 patterns and has 200 MiB" in found.problems[0]
+    assert "block of 8 × 8 patterns in each of 1 threads" in found.problems[0]
+    assert "and has 200 MiB" in found.problems[0]
     assert "blocks=(rows, columns)" in found.problems[0]
     with pytest.raises(ParameterError, match="200 MiB"):
         run(scan, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_every_thread_of_a_worker_needs_its_block(scan, tmp_path, monkeypatch):
+    """A block of 8 × 8 patterns of 64 × 64 uint16 has 512 KiB; 3 of them are too much."""
+    assert scan.pattern[:8, :8].nbytes == 2**19
+    memory = PLAN.WORKER_BYTES + 5 * 2**18
+
+    def refused(processes, threads):
+        workers = PLAN.Workers(
+            processes=processes, threads=threads, memory_bytes=memory
+        )
+        monkeypatch.setattr(PLAN, "active_workers", lambda: workers)
+        try:
+            PLAN.check_fits(scan, tmp_path)
+        except ParameterError as error:
+            return str(error)
+        return ""
+
+    assert not refused(processes=1, threads=2)
+    assert "in each of 3 threads" in refused(processes=1, threads=3)
+    assert not refused(processes=2, threads=4)
+    assert "in each of 3 threads" in refused(processes=2, threads=5)
+    assert "in each of 15 threads" in refused(processes=1, threads=64)  # 15 blocks
+
+
+def test_a_plan_counts_the_threads(planned, scan, tmp_path, monkeypatch):
+    one, four = (
+        PLAN.Workers(processes=1, threads=n, memory_bytes=2**40) for n in (1, 4)
+    )
+    needed = []
+    for workers in (one, four):
+        monkeypatch.setattr(PLAN, "active_workers", lambda workers=workers: workers)
+        needed.append(plan(scan, tmp_path).worker_bytes - PLAN.WORKER_BYTES)
+    assert needed[1] / needed[0] == pytest.approx(4, rel=0.05)
+
+
+def test_a_scan_in_memory_is_planned_as_it_is_run(scan, tmp_path, monkeypatch):
+    """20 rows and 40 columns: 2 × 3 blocks of 16 × 16; in 1/Å, where that is given."""
+    held = scan.isel(scan_y=slice(20)).load()
+    assert held.pattern.chunks is None
+    seen = []
+    choose = PLAN.choose_detector
+    monkeypatch.setattr(
+        PLAN, "choose_detector", lambda s, c: seen.append(s) or choose(s, c)
+    )
+    settings = Settings(calibration=Calibration(q_step=0.02))
+    found = plan(held, tmp_path / "out", settings=settings)
+    run(held, tmp_path / "out", settings=settings)
+    assert found.block == BlockStore(tmp_path / "out").block == (16, 16)
+    assert found.blocks == len(list(BlockStore(tmp_path / "out").blocks())) == 6
+    assert np.diff(seen[0].q_x)[0] == pytest.approx(0.02)
+
+
+def test_plan_refuses_what_run_refuses(scan, tmp_path):
+    settings = Settings(reference=(slice(30, 40), slice(None)))
+    with pytest.raises(ParameterError, match="holds no position"):
+        plan(scan, tmp_path, settings=settings)
+
+
+def test_memory_is_that_of_the_container(monkeypatch):
+    monkeypatch.setattr("distributed.system.MEMORY_LIMIT", 12345)
+    assert PLAN.active_workers().memory_bytes == 12345
+
+
+def test_one_thread_computes_where_dask_is_told_so():
+    with dask.config.set(scheduler="synchronous"):
+        assert PLAN.active_workers().threads == 1
+    with dask.config.set(scheduler="threads", num_workers=3):
+        assert PLAN.active_workers().threads == 3
 
 
 def test_results_larger_than_the_disk_are_refused(scan, tmp_path, monkeypatch):

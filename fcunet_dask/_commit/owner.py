@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import threading
+import time
 import uuid
 from contextlib import suppress
 from pathlib import Path
@@ -11,11 +12,13 @@ from typing import Any, Final, Self
 
 from fcunet_dask._commit.files import writing
 from fcunet_dask._places import Place, Stamp, age, failures
-from fcunet_dask.errors import StoreError, StoreInUseError
+from fcunet_dask.errors import StoreInUseError
 
 HEARTBEAT_S: Final = 20.0
 STALE_S: Final = 300.0
 OWNER: Final = "marks/owner.json"
+_PAUSE_S: Final = 0.05
+"""Before asking again who was quicker."""
 
 
 class Owner:
@@ -49,39 +52,37 @@ class Owner:
                 _refuse_living(place, seen)
                 if place.swap(OWNER, claim, seen):
                     break
-            if place.create(OWNER, claim):
-                msg = (
-                    f"{place.name}: this object store overwrites what it was asked to "
-                    "create: two runs could write at once; use one that knows "
-                    "conditional writes (If-None-Match), or a local disk"
-                )
-                raise StoreError(msg)
+                time.sleep(_PAUSE_S)
         return cls(place, claim)
 
     def release(self) -> None:
         """Give the store free."""
         self._stop.set()
         self._thread.join()
-        if self.holds():
-            self._place.delete(OWNER)
+        with suppress(FileNotFoundError):
+            if self._place.read(OWNER) == self._claim:
+                self._place.delete(OWNER)
 
     def holds(self) -> bool:
-        """Whether the store is still owned by this process."""
-        if self._lost:
-            return False
-        try:
-            return self._place.read(OWNER) == self._claim
-        except FileNotFoundError:
-            return False
+        """Whether the store is still owned by this process.
+
+        Only the claim of another takes it away; one that is gone is made again.
+        """
+        if not self._lost:
+            try:
+                self._lost = self._place.read(OWNER) != self._claim
+            except FileNotFoundError:
+                return self._place.create(OWNER, self._claim)
+        return not self._lost
 
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT_S):
             with suppress(*failures()):
                 seen = self._place.stamp(OWNER)
-                self._lost = not self.holds() or seen is None
-                if seen is None or self._lost:
+                if self.holds() and seen is not None:
+                    self._place.renew(OWNER, self._claim, seen)
+                if self._lost:
                     return
-                self._place.renew(OWNER, self._claim, seen)
 
 
 def _where() -> dict[str, str | int | None]:
@@ -95,8 +96,12 @@ def _where() -> dict[str, str | int | None]:
 
 def _refuse_living(place: Place, seen: Stamp) -> None:
     owner: dict[str, Any] = {}
-    with suppress(ValueError, FileNotFoundError):
+    try:
         owner = json.loads(place.read(OWNER))
+    except FileNotFoundError:  # released meanwhile
+        return
+    except ValueError:
+        pass
     silent = age(seen)
     if _lives(owner, silent):
         msg = (

@@ -2,15 +2,17 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 
-from fcunet_dask._commit.files import read_attrs, writing
+from fcunet_dask._commit.files import read_attrs, read_json, writing
 from fcunet_dask._commit.owner import OWNER
 from fcunet_dask._places import Place
 from fcunet_dask.errors import OtherRunError, StoreError
@@ -23,6 +25,12 @@ KEY: Final = "fcunet_dask"
 
 _VERSION: Final = 2
 MARKS: Final = "marks"
+
+_OWN: Final = re.compile(
+    r"(?P<analysis>analysis-[0-9a-f]{8}/)?"
+    r"(zarr\.json|marks/.+|(?P<array>[^/]+)/(zarr\.json|c(/\d+)*))"
+)
+"""Keys that this package writes: of a group, and of the analyses in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +119,7 @@ def is_store(place: Place) -> bool:
     ------
     StoreError
         If there is something else. What a killed process was about to make, or to
-        delete, is nothing: it still has an owner, but no description.
+        delete, is no store: it still has an owner, but no description.
     """
     if KEY in read_attrs(place):
         return True
@@ -119,6 +127,73 @@ def is_store(place: Place) -> bool:
         return False
     msg = f"{place.name} exists and is no store of this package; choose another name"
     raise StoreError(msg)
+
+
+def old_keys(
+    place: Place,
+    plan: Mapping[str, Any],
+    small: Iterable[str],
+    *,
+    overwrite: bool,
+    resume: bool,
+) -> list[str] | None:
+    """Return what is to be deleted for a store; None where one is gone on with.
+
+    Raises
+    ------
+    StoreError
+        If there is a store that neither is wanted of, or anything else.
+    """
+    with writing(place.name, 0):
+        if is_store(place):
+            refuse_kind(place, plan)
+            if not overwrite:
+                refuse_other(place, plan, resume=resume)
+                return None
+        return own_keys(place, {*plan["arrays"], *small})
+
+
+def own_keys(place: Place, arrays: Container[str]) -> list[str]:
+    """Return every key of a store, or of what a killed process left of one.
+
+    An array that is not among `arrays` is one of the store if it is encoded like them.
+
+    Raises
+    ------
+    StoreError
+        If there is anything else, which nobody but its owner is to delete.
+    """
+
+    @cache
+    def known(array: str) -> bool:
+        return array in arrays or _encoded_here(place, array)
+
+    keys = list(place.keys(""))
+    for key in keys:
+        found = _OWN.fullmatch(key)
+        array = found and not found["analysis"] and found["array"]
+        if found is None or (array and not known(array)):
+            msg = (
+                f"{place.name} holds {key}, which this package did not write: nothing "
+                "was deleted; move it away, or choose another name"
+            )
+            raise StoreError(msg)
+    return keys
+
+
+def _encoded_here(place: Place, array: str) -> bool:
+    try:
+        there = read_json(place, f"{array}/zarr.json")
+        codecs = [codec["name"] for codec in there["codecs"]]
+    except (FileNotFoundError, ValueError, KeyError):
+        return False
+    return codecs == (["bytes", "blosc", "crc32c"] if there["shape"] else ["bytes"])
+
+
+def clear_store(place: Place, keys: Iterable[str]) -> None:
+    """Delete `keys`, and what interrupted writers left, but not the claim."""
+    place.drop_partial()
+    place.clear(key for key in keys if key != OWNER)
 
 
 def refuse_kind(place: Place, plan: Mapping[str, Any]) -> None:
@@ -187,7 +262,7 @@ def make_store(
                 put_array(place, name, *array)
             zarr.create_group(place.zarr(), attributes=dict(attrs), zarr_format=3)
     except BaseException:
-        place.clear(keep=OWNER)
+        clear_store(place, own_keys(place, {*arrays, *small}))
         raise
 
 

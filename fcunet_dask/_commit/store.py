@@ -9,7 +9,7 @@ import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -24,20 +24,19 @@ from fcunet_dask._commit.files import (
     write_json,
     writing,
 )
-from fcunet_dask._commit.owner import OWNER, Owner
+from fcunet_dask._commit.owner import Owner
 from fcunet_dask._commit.plan import (
     KEY,
     MARKS,
     ArraySpec,
     Block,
     Small,
-    is_store,
+    clear_store,
     make_plan,
     make_store,
+    old_keys,
     plan_name,
     put_array,
-    refuse_kind,
-    refuse_other,
 )
 from fcunet_dask._places import located, place
 from fcunet_dask.errors import StoreError
@@ -129,29 +128,22 @@ class BlockStore:
         Raises
         ------
         StoreError
-            If there is something else, a store with another fingerprint (the message
-            names the difference), or one that a living process owns.
+            If there is something of others, a store with another fingerprint (the
+            message names the difference), or one that a living process owns.
         """
         target = place(located(location))
         plan = make_plan(arrays, block, fingerprint)
-
-        def goes_on() -> bool:
-            with writing(target.name, 0):
-                there = is_store(target)
-            if not there:
-                return False
-            refuse_kind(target, plan)
-            if not overwrite:
-                refuse_other(target, plan, resume=resume)
-            return not overwrite
-
-        goes_on()
+        old = partial(
+            old_keys, target, plan, small or {}, overwrite=overwrite, resume=resume
+        )
+        old()
         owner = Owner.take(target)
         try:
-            if goes_on():  # asked again: another process may have been quicker
+            keys = old()  # asked again: another process may have been quicker
+            if keys is None:
                 target.drop_partial()
             else:
-                target.clear(keep=OWNER)
+                clear_store(target, keys)
                 make_store(target, arrays, small or {}, {**(attrs or {}), KEY: plan})
             return cls(location)._owned(owner)
         except BaseException:

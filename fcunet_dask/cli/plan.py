@@ -79,7 +79,7 @@ def table_of(plan: Plan) -> Table:
         f"{plan.workers.processes} processes, {plan.workers.threads} threads, "
         f"{_bytes(plan.workers.memory_bytes)} each",
     )
-    table.add_row("memory", f"{_bytes(plan.worker_bytes)} for each thread of a worker")
+    table.add_row("memory", f"{_bytes(plan.worker_bytes)} for each process")
     if plan.device_bytes:
         table.add_row("GPU memory", f"{_bytes(plan.device_bytes)} and the detector's")
     free = "" if plan.free_bytes is None else f" ({_bytes(plan.free_bytes)} free)"

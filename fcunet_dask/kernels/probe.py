@@ -21,13 +21,7 @@ from fcunet_dask.kernels.disks import (
 from fcunet_dask.kernels.maxima import local_maxima
 from fcunet_dask.types import Array
 
-_CHI2_MEDIAN = 0.4549
-_EMPTY = 1e-3
-"""Share of pixels without a count from which on the least count is a single electron."""
-_NOTICED = 10.0
-"""Dark level over the noise of dark pixels from which on it is one."""
 """Median of the χ² distribution of one degree of freedom."""
-_AROUND = (slice(None, -2), slice(2, None))
 _STANDS_OUT = 3.0
 """Least strength of a disk: six times its noise."""
 
@@ -115,7 +109,7 @@ def measure_disk(image: Array, mask: Array | None = None) -> DiskShape:
 
 
 def _robust_errors(jacobian: Array, residual: Array) -> Array:
-    """Standard deviations of a least-squares fit, from each point's own residual."""
+    """Return standard deviations of a least-squares fit, from each point's residual."""
     points, parameters = jacobian.shape
     bread = np.linalg.pinv(jacobian.T @ jacobian)
     meat = (jacobian * residual[:, None] ** 2).T @ jacobian
@@ -348,111 +342,3 @@ class _Sample:
         if min(first, second) <= 0 or np.linalg.det(hessian) <= 0:
             return np.full(2, np.nan)
         return np.asarray(np.sqrt(np.diag(np.linalg.inv(hessian))))
-
-
-def counts_per_electron(patterns: Array, mask: Array) -> float:
-    """Gain of the detector from the noise between neighbouring pixels.
-
-    The difference of a pixel from the mean of its four neighbours has the variance
-    1.25 g μ for Poisson electrons of g counts each, where the pattern is smooth on the
-    scale of a pixel: where the four diagonal neighbours, whose noise is not in the
-    difference, are most alike. Where single electrons are seen, their counts are the
-    gain.
-
-    Parameters
-    ----------
-    patterns : numpy.ndarray
-        (n, rows, columns).
-    mask : numpy.ndarray
-        bool (rows, columns).
-
-    Returns
-    -------
-    float
-        Counts of one electron; 1 where too few pixels have counts.
-    """
-    counts = np.where(np.isfinite(patterns), patterns, 0).astype(float)
-    level, difference, measures = _levels(counts, mask)
-    positive = level[measures]
-    positive = positive[positive > 0]
-    if positive.size < 100:
-        return 1.0
-    single = (counts == 0).mean() > _EMPTY
-    step = float(counts[counts > 0].min()) if single else 0.0
-    if np.median(level[(level >= np.quantile(positive, 0.7)) & measures]) < 4 * step:
-        return step
-    around = scipy.ndimage.maximum_filter(counts, (1, 3, 3))[:, 1:-1, 1:-1]
-    bright = (level > np.quantile(positive, 0.7)) & measures
-    bright &= around < counts.max()  # next to a clipped pixel nothing fluctuates
-    if bright.sum() < 100:
-        return step or 1.0
-    smooth = _smoothest(counts, bright, level)
-    gain = _typical(difference[smooth] ** 2 / level[smooth])
-    return gain if gain > 0 and not 0.5 * step < gain < 2 * step else step or 1.0
-
-
-def dark_level(patterns: Array, mask: Array) -> float:
-    """Return the counts that a camera adds to every pixel: those that make no noise.
-
-    Where an electron makes g counts, pixels of mean μ above the dark level d have the
-    variance g (μ − d): the darkest tenth of the pixels, and the smoothest of the
-    brightest, give both (photon transfer; Janesick, *Photon Transfer* (2007), ch. 5).
-
-    Parameters
-    ----------
-    patterns : numpy.ndarray
-        (n, rows, columns), integers as the camera wrote them.
-    mask : numpy.ndarray
-        bool (rows, columns).
-
-    Returns
-    -------
-    float
-        Counts; 0 where noise explains at least a quarter of those of the dark pixels.
-    """
-    counts = patterns.astype(float)
-    level, difference, measures = _levels(counts, mask)
-    if measures.sum() < 1000:
-        return 0.0
-    low, high = np.quantile(level[measures], (0.1, 0.9))
-    if not 0 < low < high:
-        return 0.0
-    dark = measures & (level <= low)
-    smooth = _smoothest(counts, measures & (level >= high), level)
-    mean, bright_mean = level[dark].mean(), level[smooth].mean()
-    squares = np.sort(difference[dark] ** 2)
-    variance = squares[: int(0.99 * squares.size)].mean() / 1.25
-    more = _typical(difference[smooth] ** 2) - variance
-    if not more > 0:
-        return 0.0
-    explained = variance * (bright_mean - mean) / more
-    noticed = mean - explained > _NOTICED * np.sqrt(variance)
-    return float(mean - explained) if explained < 0.25 * mean and noticed else 0.0
-
-
-def _levels(counts: Array, mask: Array) -> tuple[Array, Array, Array]:
-    """Mean of each inner pixel and its neighbours, difference from them, whether used."""
-    inner = counts[:, 1:-1, 1:-1]
-    neighbours = 0.25 * (
-        counts[:, :-2, 1:-1]
-        + counts[:, 2:, 1:-1]
-        + counts[:, 1:-1, :-2]
-        + counts[:, 1:-1, 2:]
-    )
-    measures = scipy.ndimage.binary_erosion(mask, np.ones((3, 3)))[1:-1, 1:-1]
-    used = np.broadcast_to(measures, inner.shape)
-    return 0.2 * inner + 0.8 * neighbours, inner - neighbours, used
-
-
-def _smoothest(counts: Array, chosen: Array, level: Array) -> Array:
-    """Those of the chosen pixels whose diagonal neighbours are most alike."""
-    diagonal = [counts[:, y, x] for y in _AROUND for x in _AROUND]
-    unlike = np.var(diagonal, axis=0)[chosen] / level[chosen]
-    smooth = np.zeros_like(chosen)
-    smooth[chosen] = unlike <= np.quantile(unlike, 0.05)
-    return smooth
-
-
-def _typical(squares: Array) -> float:
-    """Variance of a pixel, from squared differences to the mean of its neighbours."""
-    return float(np.median(squares) / (_CHI2_MEDIAN * 1.25))

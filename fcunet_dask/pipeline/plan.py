@@ -1,10 +1,10 @@
 """What a run will do, before it does it: blocks, bytes, memory, time."""
 
 import math
-import os
 import sys
 import time
 import tracemalloc
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +13,7 @@ import dask
 import numpy as np
 import xarray as xr
 import zarr
+from dask.local import get_sync
 from zarr.storage import MemoryStore
 
 from fcunet_dask._blockwise import BAND, blocks_in_task
@@ -20,7 +21,7 @@ from fcunet_dask._commit import ArraySpec, compressors
 from fcunet_dask._computing import computing
 from fcunet_dask._places import located, place
 from fcunet_dask._source import source_of
-from fcunet_dask.errors import ParameterError, StoreError
+from fcunet_dask.errors import FcunetError, ParameterError, StoreError
 from fcunet_dask.peaks import BlockPeaks, block_peaks
 from fcunet_dask.pipeline.detect import (
     bragg_arrays,
@@ -28,6 +29,7 @@ from fcunet_dask.pipeline.detect import (
     detection_block,
 )
 from fcunet_dask.pipeline.maps import analysis_block, bytes_per_position, map_arrays
+from fcunet_dask.pipeline.prepare import prepare_scan
 from fcunet_dask.pipeline.settings import Settings
 from fcunet_dask.schema import PATTERN
 from fcunet_dask.types import Array
@@ -52,6 +54,14 @@ class Workers:
     memory_bytes: int
     gpus: int = 0
 
+    def needed_bytes(self, each: int, blocks: int) -> int:
+        """Memory of a process in which every thread that has a block needs `each`."""
+        return WORKER_BYTES + self.busy_threads(blocks) * each
+
+    def busy_threads(self, blocks: int) -> int:
+        """Threads of a process that have one of so many blocks, at most."""
+        return min(-(-self.threads // self.processes), blocks)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
@@ -72,7 +82,7 @@ class Plan:
     free_bytes : int or None
         Where the results go; None where nobody knows.
     worker_bytes : int
-        Memory that a worker needs, estimated; for each of its threads.
+        Memory that a process needs, estimated, with a block in each of its threads.
     device_bytes : int
         Of the patterns of a block, beside what the detector needs; 0 without GPUs.
     workers : Workers
@@ -109,7 +119,7 @@ class Plan:
 
 
 def plan(
-    scan: xr.Dataset,
+    scan: str | Path | xr.Dataset,
     out: str | Path = ".",
     *,
     settings: Settings | None = None,
@@ -121,8 +131,8 @@ def plan(
 
     Parameters
     ----------
-    scan : xarray.Dataset
-        From `open_scan`.
+    scan : str, Path or xarray.Dataset
+        As `run` takes it.
     out : str or Path
         Where the results would go.
     settings : Settings, optional
@@ -136,10 +146,13 @@ def plan(
 
     Raises
     ------
-    AnalysisError, ReaderError
-        If the sample cannot be read, or has no disks.
+    ReaderError, SchemaError, ParameterError
+        If it is no scan, or the settings do not fit it.
+    AnalysisError
+        If the sample has no disks.
     """
     settings = settings or Settings()
+    scan = prepare_scan(scan, settings)
     workers = active_workers()
     with computing():
         _, detector = choose_detector(scan, settings)
@@ -148,9 +161,9 @@ def plan(
     block = detection_block(scan)
     sizes = _sizes(scan, detector.max_peaks, block)
     result_bytes = _result_bytes(sample, bragg_arrays(scan, detector.max_peaks), sizes)
-    needed = WORKER_BYTES + 2 * sizes.block_bytes + sizes.result_bytes
-    needed += sample.detector_bytes
+    each = 2 * sizes.block_bytes + sizes.result_bytes + sample.detector_bytes
     free = place(located(out)).free_bytes()
+    problems = _problems(workers, each, block, sizes.blocks, result_bytes, free)
     busy = min(workers.threads, sizes.blocks)
     positions = shape[0] * shape[1]
     cpu = positions * (sample.read_seconds + sample.detect_seconds + LATTICE_SECONDS)
@@ -166,14 +179,14 @@ def plan(
         block_bytes=sizes.block_bytes,
         result_bytes=result_bytes,
         free_bytes=free,
-        worker_bytes=needed,
+        worker_bytes=workers.needed_bytes(each, sizes.blocks),
         device_bytes=sizes.block_bytes if workers.gpus else 0,
         workers=workers,
         read_seconds=sample.read_seconds,
         detect_seconds=sample.detect_seconds,
         seconds=cpu / busy,
         disks=sample.disks,
-        problems=tuple(_problems(workers, needed, block, result_bytes, free)),
+        problems=tuple(map(str, problems)),
     )
 
 
@@ -183,20 +196,18 @@ def check_fits(scan: xr.Dataset, out: str | Path) -> None:
     Raises
     ------
     ParameterError
-        If a block is larger than the memory of a worker.
+        If the blocks in the threads of a worker are larger than its memory.
     StoreError
         If not even the maps fit on the disk.
     """
     block = detection_block(scan)
     shape = scan[PATTERN.name].shape
-    workers = active_workers()
-    needed = WORKER_BYTES + _block_bytes(scan, block)
+    blocks = _number(shape[:2], block)
     least = round(shape[0] * shape[1] * 0.5 * _map_bytes())
+    each = _block_bytes(scan, block)
     free = place(located(out)).free_bytes()
-    problems = _problems(workers, needed, block, least, free)
-    if problems:
-        error = ParameterError if "memory" in problems[0] else StoreError
-        raise error(problems[0])
+    for problem in _problems(active_workers(), each, block, blocks, least, free):
+        raise problem
 
 
 def active_workers() -> Workers:
@@ -208,8 +219,7 @@ def active_workers() -> Workers:
         client = None
     info = {} if client is None else client.scheduler_info(n_workers=-1)["workers"]
     if not info:
-        threads = dask.config.get("num_workers", None) or dask.system.CPU_COUNT
-        return Workers(processes=1, threads=threads, memory_bytes=_own_memory())
+        return Workers(processes=1, threads=_own_threads(), memory_bytes=_own_memory())
     limits = [w["memory_limit"] or _own_memory() for w in info.values()]
     return Workers(
         processes=len(info),
@@ -219,8 +229,17 @@ def active_workers() -> Workers:
     )
 
 
+def _own_threads() -> int:
+    if dask.base.get_scheduler() is get_sync:
+        return 1
+    return int(dask.config.get("num_workers", None) or dask.system.CPU_COUNT)
+
+
 def _own_memory() -> int:
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    """Memory that this process may have: of the machine, or less in a container."""
+    from distributed import system  # noqa: PLC0415 - slow to import
+
+    return int(system.MEMORY_LIMIT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,17 +255,22 @@ class _Sizes:
 
 def _sizes(scan: xr.Dataset, max_peaks: int, block: tuple[int, int]) -> _Sizes:
     rows, columns = scan[PATTERN.name].shape[:2]
-    blocks = -(-rows // block[0]) * -(-columns // block[1])
+    blocks = _number((rows, columns), block)
     second = analysis_block(block, (rows, columns))
     per_position = bytes_per_position(bragg_arrays(scan, max_peaks))
     return _Sizes(
         blocks=blocks,
         tasks=-(-blocks // blocks_in_task(blocks)),
-        map_blocks=-(-rows // second[0]) * -(-columns // second[1]),
+        map_blocks=_number((rows, columns), second),
         positions=rows * columns,
         block_bytes=_block_bytes(scan, block),
         result_bytes=block[0] * block[1] * per_position,
     )
+
+
+def _number(scan: tuple[int, ...], block: tuple[int, int]) -> int:
+    """Return the number of blocks in a scan."""
+    return math.prod(-(-size // n) for size, n in zip(scan, block, strict=True))
 
 
 def _block_bytes(scan: xr.Dataset, block: tuple[int, int]) -> int:
@@ -320,22 +344,23 @@ def _result_bytes(sample: _Sample, arrays: dict[str, ArraySpec], sizes: _Sizes) 
 
 def _problems(
     workers: Workers,
-    needed: int,
+    each: int,
     block: tuple[int, int],
+    blocks: int,
     result_bytes: int,
     free: int | None,
-) -> list[str]:
-    problems = []
+) -> Iterator[FcunetError]:
+    needed = workers.needed_bytes(each, blocks)
     if needed > workers.memory_bytes:
-        problems.append(
+        yield ParameterError(
             f"a worker needs {needed / 2**20:,.0f} MiB of memory for a block of "
-            f"{block[0]} × {block[1]} patterns and has "
-            f"{workers.memory_bytes / 2**20:,.0f} MiB: give it more, or open the scan "
-            "with smaller blocks=(rows, columns)"
+            f"{block[0]} × {block[1]} patterns in each of "
+            f"{workers.busy_threads(blocks)} threads and has "
+            f"{workers.memory_bytes / 2**20:,.0f} MiB: give it more memory, or fewer "
+            "threads, or open the scan with smaller blocks=(rows, columns)"
         )
     if free is not None and result_bytes > free:
-        problems.append(
+        yield StoreError(
             f"the results take about {result_bytes / 2**30:,.2f} GiB on disk and "
             f"{free / 2**30:,.2f} GiB are free: make room, or write elsewhere"
         )
-    return problems

@@ -4,16 +4,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from fcunet_dask._blockwise import commit_patterns, verify_blocks
 from fcunet_dask._commit import BlockStore
 from fcunet_dask._computing import computing
 from fcunet_dask._places import located
-from fcunet_dask.calibration import Calibration
-from fcunet_dask.errors import ParameterError
-from fcunet_dask.io import open_scan
 from fcunet_dask.model import DiskDetector
 from fcunet_dask.peaks import block_peaks
 from fcunet_dask.pipeline.detect import (
@@ -28,12 +24,10 @@ from fcunet_dask.pipeline.halving import Halving
 from fcunet_dask.pipeline.identity import describe
 from fcunet_dask.pipeline.maps import drop_analyses, map_strain
 from fcunet_dask.pipeline.plan import check_fits
+from fcunet_dask.pipeline.prepare import prepare_scan
 from fcunet_dask.pipeline.results import open_results
 from fcunet_dask.pipeline.settings import Settings
-from fcunet_dask.schema import PATTERN, SCAN, Q, validate
-
-BLOCK = 16
-"""Rows and columns of a block of a scan in memory."""
+from fcunet_dask.schema import PATTERN
 
 
 def _silent(stage: str, done: int, total: int) -> None:
@@ -86,14 +80,7 @@ def run(
         Before any work where it can be known; otherwise what was finished stays.
     """
     settings = Settings(**{**_fields(settings), **changes})
-    if not isinstance(scan, xr.Dataset):
-        scan = open_scan(scan, calibration=settings.calibration)
-    elif settings.calibration is not None:
-        scan = _recalibrated(validate(scan, PATTERN), settings.calibration)
-    validate(scan, PATTERN)
-    _check_regions(scan, settings)
-    if scan[PATTERN.name].chunks is None:
-        scan = scan.chunk(dict.fromkeys(SCAN, BLOCK))
+    scan = prepare_scan(scan, settings)
     check_fits(scan, out)
     with computing():
         kept = kept_probe(located(out), resume=resume, overwrite=overwrite)
@@ -111,32 +98,6 @@ def run(
 
 def _fields(settings: Settings | None) -> dict[str, Any]:
     return {} if settings is None else dict(vars(settings))
-
-
-def _check_regions(scan: xr.Dataset, settings: Settings) -> None:
-    """Refuse regions without a position before any work."""
-    positions = np.zeros(scan[PATTERN.name].shape[:2])
-    for name in ("reference", "vacuum_region"):
-        region = getattr(settings, name)
-        if region is not None and not positions[region].size:
-            msg = f"{name} {region} holds no position of {positions.shape}"
-            raise ParameterError(msg)
-
-
-def _recalibrated(scan: xr.Dataset, calibration: Calibration) -> xr.Dataset:
-    """Lay what is given of a calibration over that of the scan, and its axes."""
-    sizes = scan[PATTERN.name].sizes
-    axes: dict[str, Any] = {}
-    if calibration.scan_step is not None:
-        units = {"units": calibration.scan_units}
-        axes |= {n: (n, calibration.scan_axis(sizes[n]), units) for n in SCAN}
-    if calibration.q_step is not None:
-        units = {"units": calibration.q_units}
-        axes |= {n: (n, calibration.q_axis(sizes[n]), units) for n in Q}
-    out = scan.assign_coords(axes)
-    known = Calibration.from_dict(scan.attrs.get("calibration", {}))
-    out.attrs["calibration"] = calibration.over(known).to_dict()
-    return out
 
 
 def _fill(

@@ -1,0 +1,58 @@
+"""Where stores lie: a folder, or a prefix of an object store; nothing else touches either.
+
+Both are seen as keys (``marks/0/3.json``) with bytes. Everything that the commit protocol
+needs of a place is here: a value is put in place at once, or not at all; a key can be
+created by one of many; it can be replaced by whoever saw it last.
+"""
+
+import sys
+from pathlib import Path
+
+from fcunet_dask._places.base import Place, Stamp, age
+from fcunet_dask._places.folder import FolderPlace
+from fcunet_dask._places.objects import ObjectPlace
+
+__all__ = [
+    "FolderPlace",
+    "ObjectPlace",
+    "Place",
+    "Stamp",
+    "age",
+    "failures",
+    "is_url",
+    "located",
+    "place",
+]
+
+
+def is_url(where: str | Path) -> bool:
+    """Whether `where` is in an object store (``s3://bucket/prefix``)."""
+    return "://" in str(where)
+
+
+def located(where: str | Path) -> str:
+    """Return `where` as an absolute path, or as the URL it is."""
+    if is_url(where):
+        return str(where).rstrip("/")
+    return str(Path(where).absolute())
+
+
+def place(where: str | Path) -> Place:
+    """Return the folder or prefix `where`; nothing is read or made.
+
+    Raises
+    ------
+    MissingDependencyError
+        If it is a URL and obstore is not installed.
+    """
+    if is_url(where):
+        return ObjectPlace(str(where).rstrip("/"))
+    return FolderPlace(Path(where))
+
+
+def failures() -> tuple[type[Exception], ...]:
+    """Return what places raise where the disk or the network fails."""
+    known: list[type[Exception]] = [OSError]
+    if "obstore" in sys.modules:
+        known.append(sys.modules["obstore"].exceptions.BaseError)
+    return tuple(known)

@@ -1,0 +1,73 @@
+"""A scan as a run takes it: opened, calibrated, in blocks."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import xarray as xr
+
+from fcunet_dask.calibration import Calibration
+from fcunet_dask.errors import ParameterError
+from fcunet_dask.io import open_scan
+from fcunet_dask.pipeline.settings import Settings
+from fcunet_dask.schema import PATTERN, SCAN, Q, validate
+
+BLOCK: Final = 16
+"""Rows and columns of a block of a scan in memory."""
+
+
+def prepare_scan(scan: str | Path | xr.Dataset, settings: Settings) -> xr.Dataset:
+    """Return what `run` computes on, and `plan` speaks of; patterns are not read.
+
+    Parameters
+    ----------
+    scan : str, Path or xarray.Dataset
+        A file that `open_scan` reads, or a scan.
+    settings : Settings
+        What is given in their calibration replaces the scan's.
+
+    Returns
+    -------
+    xarray.Dataset
+        With ``pattern`` (scan_y, scan_x, q_y, q_x), in blocks.
+
+    Raises
+    ------
+    ReaderError, SchemaError, ParameterError
+        If it is no scan, or a region of the settings holds no position of it.
+    """
+    if not isinstance(scan, xr.Dataset):
+        scan = open_scan(scan, calibration=settings.calibration)
+    elif settings.calibration is not None:
+        scan = _recalibrated(validate(scan, PATTERN), settings.calibration)
+    validate(scan, PATTERN)
+    _check_regions(scan, settings)
+    if scan[PATTERN.name].chunks is None:
+        scan = scan.chunk(dict.fromkeys(SCAN, BLOCK))
+    return scan
+
+
+def _check_regions(scan: xr.Dataset, settings: Settings) -> None:
+    """Refuse regions without a position before any work."""
+    positions = np.zeros(scan[PATTERN.name].shape[:2])
+    for name in ("reference", "vacuum_region"):
+        region = getattr(settings, name)
+        if region is not None and not positions[region].size:
+            msg = f"{name} {region} holds no position of {positions.shape}"
+            raise ParameterError(msg)
+
+
+def _recalibrated(scan: xr.Dataset, calibration: Calibration) -> xr.Dataset:
+    """Lay what is given of a calibration over that of the scan, and its axes."""
+    sizes = scan[PATTERN.name].sizes
+    axes: dict[str, Any] = {}
+    if calibration.scan_step is not None:
+        units = {"units": calibration.scan_units}
+        axes |= {n: (n, calibration.scan_axis(sizes[n]), units) for n in SCAN}
+    if calibration.q_step is not None:
+        units = {"units": calibration.q_units}
+        axes |= {n: (n, calibration.q_axis(sizes[n]), units) for n in Q}
+    out = scan.assign_coords(axes)
+    known = Calibration.from_dict(scan.attrs.get("calibration", {}))
+    out.attrs["calibration"] = calibration.over(known).to_dict()
+    return out
