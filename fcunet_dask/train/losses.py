@@ -7,9 +7,9 @@ from keras import ops
 
 FOREGROUND: Final = 10.0
 """Weight of the middle of a disk over that of the background."""
-STRUCTURE: Final = 0.25
+STRUCTURE: Final = 0.5
 """Weight of the structure factors of disks over that of the images."""
-POSITION: Final = 0.1
+POSITION: Final = 0.15
 """Weight of the positions over that of the images: with it the gradients of the three
 are of one size."""
 LEAST, LARGEST = -4.0, 1.5
@@ -21,7 +21,7 @@ def disk_loss(target: Any, output: Any) -> Any:
     """Squared errors of the images, negative log-likelihood of the positions.
 
     ⟨a (1 + 10 h)((ĥ − h)² + (ŝ − s)²)⟩ over all pixels, with a = 0 where nothing is
-    asked, + ⟨¼ (ŝ − s)² + 0.1 σ̂ (|δ̂ − δ|²/2σ̂² + 2 log σ̂)⟩ near disks. The factor
+    asked, + ⟨½ (ŝ − s)² + 0.15 σ̂ (|δ̂ − δ|²/2σ̂² + 2 log σ̂)⟩ near disks. The factor
     σ̂, which is not differentiated, keeps the few disks of tiny σ̂ from taking over
     (Seitzer et al., ICLR 2022, β = 1/2).
 

@@ -28,7 +28,7 @@ def by_hand(target, output):
             log = min(max(o[at][4], -4), 1.5)
             miss = (o[at][2] - dy) ** 2 + (o[at][3] - dx) ** 2
             surprise = miss / (2 * np.exp(log) ** 2) + 2 * log
-            disks += asked * close * (0.25 * wrong + 0.1 * np.exp(log) * surprise)
+            disks += asked * close * (0.5 * wrong + 0.15 * np.exp(log) * surprise)
             near += asked * close
         losses.append(images / t[..., 0].size + disks / (near + 1))
     return losses
