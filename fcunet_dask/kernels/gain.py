@@ -32,7 +32,8 @@ def counts_per_electron(patterns: Array, mask: Array) -> float:
     Returns
     -------
     float
-        Counts of one electron; 1 where too few pixels have counts.
+        Counts of one electron; the least count where noise does not tell, and 1 where
+        too few pixels have counts.
     """
     counts = np.where(np.isfinite(patterns), patterns, 0).astype(float)
     level, difference, measures = _levels(counts, mask)
@@ -40,18 +41,18 @@ def counts_per_electron(patterns: Array, mask: Array) -> float:
     positive = positive[positive > 0]
     if positive.size < 100:
         return 1.0
-    single = (counts == 0).mean() > _EMPTY
-    step = float(counts[counts > 0].min()) if single else 0.0
+    least = float(counts[counts > 0].min())
+    step = least if (counts == 0).mean() > _EMPTY else 0.0
     if np.median(level[(level >= np.quantile(positive, 0.7)) & measures]) < 4 * step:
         return step
     around = scipy.ndimage.maximum_filter(counts, (1, 3, 3))[:, 1:-1, 1:-1]
     bright = (level > np.quantile(positive, 0.7)) & measures
     bright &= around < counts.max()  # next to a clipped pixel nothing fluctuates
     if bright.sum() < 100:
-        return step or 1.0
+        return least
     smooth = _smoothest(counts, bright, level)
     gain = _typical(difference[smooth] ** 2 / level[smooth])
-    return gain if gain > 0 and not 0.5 * step < gain < 2 * step else step or 1.0
+    return gain if gain > 0 and not 0.5 * step < gain < 2 * step else least
 
 
 def dark_level(patterns: Array, mask: Array) -> float:

@@ -62,5 +62,12 @@ def test_the_least_count_is_no_electron_where_no_pixel_is_empty():
     assert 0.4 < gain < 1.2
 
 
+def test_without_noise_the_least_count_is_the_unit():
+    """Means of many patterns, as they are published: smooth, in units of their own."""
+    rows, columns = np.indices((64, 64)) // 8
+    steps = 1e-3 * (1 + rows + columns)
+    assert counts_per_electron(steps[None], np.ones((64, 64), bool)) == 1e-3
+
+
 def test_nothing_to_measure_the_gain_on_is_one():
     assert counts_per_electron(np.zeros((2, 32, 32)), np.ones((32, 32), bool)) == 1
