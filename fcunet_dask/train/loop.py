@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from fcunet_dask.errors import ModelError, StoreError
+from fcunet_dask.errors import ModelError, ParameterError, StoreError
 from fcunet_dask.model.network import build_network, parameters
 from fcunet_dask.model.weights import (
     ModelCard,
@@ -46,6 +46,8 @@ def train(
 ) -> Path:
     """Train a network, or go on with a training that was interrupted.
 
+    On JAX every batch is shared among all GPUs that are seen (`CUDA_VISIBLE_DEVICES`).
+
     Parameters
     ----------
     recipe : TrainRecipe
@@ -76,13 +78,31 @@ def train(
         If `out` holds another training, or something else.
     ModelError
         If the loss is no number any more.
+    ParameterError
+        If the batch cannot be shared evenly among the GPUs.
     """
-    out = Path(out)
+    with _all_devices(recipe.batch):
+        return _train(
+            recipe, str(library), Path(out), validate, processes, every, until, report
+        )
+
+
+def _train(
+    recipe: TrainRecipe,
+    library: str,
+    out: Path,
+    validate: Callable[[Path], dict[str, float]] | None,
+    processes: int,
+    every: int,
+    until: int | None,
+    report: Report | None,
+) -> Path:
+    """Train on the devices that have been chosen."""
     keras.utils.set_random_seed(recipe.seed)
-    model, first = _resumed(recipe, library_name(str(library)), out)
+    model, first = _resumed(recipe, library_name(library), out)
     last = min(until or recipe.steps, recipe.steps)
     began, losses = time.process_time(), []
-    source = batches(str(library), recipe, range(first, last), processes)
+    source = batches(library, recipe, range(first, last), processes)
     for step, (inputs, target) in enumerate(source, first + 1):
         losses.append(float(model.train_on_batch(list(inputs), target)))
         if not np.isfinite(losses[-1]):
@@ -106,6 +126,25 @@ def train(
         if report is not None:
             report(entry)
     return out / NETWORK
+
+
+@contextmanager
+def _all_devices(batch: int) -> Iterator[None]:
+    """Share batches among all devices, as Keras does it: with JAX alone."""
+    devices = []
+    if keras.backend.backend() == "jax":
+        devices = keras.distribution.list_devices()
+    if len(devices) < 2:
+        yield
+        return
+    if batch % len(devices):
+        msg = (
+            f"recipe: batch {batch} must be a multiple of the {len(devices)} devices "
+            f"({', '.join(devices)}); CUDA_VISIBLE_DEVICES chooses among them"
+        )
+        raise ParameterError(msg)
+    with keras.distribution.DataParallel(devices=devices).scope():
+        yield
 
 
 def compiled(recipe: TrainRecipe) -> keras.Model:
