@@ -14,12 +14,16 @@ from fcunet_dask.types import Array
 Peaks = Callable[[Array, Array, Array], Array]
 """(n, rows, columns) patterns, (rows, columns) probe and mask → (n, most, fields)."""
 
+_MIRRORS: Final = ((1,), (2,), (1, 2))
+"""Axes along which a pattern is flipped."""
 _PIXELS: Final = 2**16
 """Of a batch on a CPU: what stays in the caches."""
 _PIXELS_GPU: Final = 2**22
 
 
-def compiled_peaks(network: keras.Model, most: int, least: float) -> Peaks:
+def compiled_peaks(
+    network: keras.Model, most: int, least: float, *, mirrored: bool = False
+) -> Peaks:
     """Compile network and `extract_peaks` into one function on host arrays.
 
     Batches have one size, so that nothing is compiled twice; the last is filled up.
@@ -30,6 +34,8 @@ def compiled_peaks(network: keras.Model, most: int, least: float) -> Peaks:
         From `build_network`, with its weights.
     most, least : int, float
         As those of `extract_peaks`.
+    mirrored : bool
+        Whether the network looks at four mirror images, of which the mean counts.
 
     Returns
     -------
@@ -38,7 +44,12 @@ def compiled_peaks(network: keras.Model, most: int, least: float) -> Peaks:
         network does not measure it.
     """
     whole = _with_likeness(network)
-    return _in_batches(lambda x: extract_peaks(whole(x, training=False), most, least))
+
+    def look(inputs: Any) -> Any:
+        return whole(inputs, training=False)
+
+    seen = _mirrored(look) if mirrored else look
+    return _in_batches(lambda inputs: extract_peaks(seen(inputs), most, least))
 
 
 def compiled_images(network: keras.Model) -> Peaks:
@@ -87,6 +98,25 @@ def _in_batches(function: Callable[[Any], Any]) -> Peaks:
         return np.concatenate([*found, np.asarray(before)])[:n]
 
     return batched
+
+
+def _mirrored(look: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Average what is seen in a pattern and in its mirror images, on their places."""
+
+    def mean(inputs: Any) -> Any:
+        pattern, probe, mask = inputs
+        total = look(inputs)
+        channels = ops.shape(total)[-1]
+        for axes in _MIRRORS:
+            # the middle of the probe stays on the pixel of no shift, size // 2
+            turned = ops.roll(ops.flip(probe, axes), len(axes) * (1,), axes)
+            seen = look([ops.flip(pattern, axes), turned, ops.flip(mask, axes)])
+            offsets = [-1.0 if axis in axes else 1.0 for axis in (1, 2)]
+            sign = ops.convert_to_tensor([1.0, 1.0, *offsets] + [1.0] * (channels - 4))
+            total = total + ops.flip(seen, axes) * sign
+        return total / (1 + len(_MIRRORS))
+
+    return mean
 
 
 def _with_likeness(network: keras.Model) -> keras.Model:

@@ -55,6 +55,9 @@ class FCUNet:
     scale : {"coarse", "fine"}
         ``fine`` finds more of disks of 4.8 px and larger, and places them better, at up
         to four times the cost.
+    mirrored : bool
+        Whether the network looks at four mirror images of each pattern, at four times
+        the cost: the mean of what it says has smaller errors.
     min_probability : float
         Least probability that a disk exists.
     min_spacing, edge_boundary : float, optional
@@ -80,6 +83,7 @@ class FCUNet:
     weights: str = "fcunet"
     refine: Refine = "fit"
     scale: Scale = "coarse"
+    mirrored: bool = False
     min_probability: float = 0.5
     min_spacing: float | None = None
     edge_boundary: float | None = None
@@ -304,7 +308,7 @@ def _make_prepared(detector: FCUNet, shape: tuple[int, int]) -> _Prepared:
     )
 
 
-_NETWORKS: dict[tuple[str, int, int], Any] = {}
+_NETWORKS: dict[tuple[str, int, int, bool], Any] = {}
 
 
 def _loaded(detector: FCUNet) -> Any:
@@ -313,13 +317,13 @@ def _loaded(detector: FCUNet) -> Any:
     The file must be the one of the detector's own card: it may have been replaced since.
     """
     card, most = detector.card, 2 * detector.max_peaks
-    key = (card.sha256, card.tile, most)
+    key = (card.sha256, card.tile, most, detector.mirrored)
     if key not in _NETWORKS:
         network = load_network(find_weights(detector.weights)[0], card)
         from fcunet_dask.model.compiled import compiled_peaks  # noqa: PLC0415
         from fcunet_dask.model.tiles import in_tiles  # noqa: PLC0415
 
-        peaks = compiled_peaks(network, most, _LEAST)
+        peaks = compiled_peaks(network, most, _LEAST, mirrored=detector.mirrored)
         if card.tile:
 
             def tiled(patterns: Array, probe: Array, mask: Array) -> Array:
@@ -337,7 +341,7 @@ def _loaded_images(detector: FCUNet) -> Any:
     if card.tile:
         msg = f"{detector.weights} knows images of {card.tile} px only: use 'fcunet'"
         raise ParameterError(msg)
-    key = (card.sha256, 0, 0)
+    key = (card.sha256, 0, 0, False)
     if key not in _NETWORKS:
         network = load_network(find_weights(detector.weights)[0], card)
         from fcunet_dask.model.compiled import compiled_images  # noqa: PLC0415

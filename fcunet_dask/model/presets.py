@@ -15,7 +15,7 @@ from fcunet_dask.model.template import TemplateMatching
 NETWORKS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "fcunet": ("fcunet", {}),
     "fcunet_fine": ("fcunet", {"scale": "fine"}),
-    "fcunet_mean": ("fcunet", {"scale": "fine", "refine": "mean"}),
+    "fcunet_mean": ("fcunet", {"scale": "fine", "refine": "mean", "mirrored": True}),
     "fcunet_paper": ("fcunet_paper", {}),
 }
 """Weights and options of each shipped network."""
@@ -31,8 +31,9 @@ def load_detector(
     name : str or Path
         ``template``: template matching; ``fcunet``: the network; ``fcunet_fine``: the
         same on more pixels, for large disks; ``fcunet_mean``: that with the smallest
-        error of single disks, and not of strain; ``fcunet_paper``: the published
-        network, for comparison; or a `.keras` file with its card.
+        error of single disks, and not of strain, at four times the cost;
+        ``fcunet_paper``: the published network, for comparison; or a `.keras` file with
+        its card.
     probe : xarray.Dataset, optional
         From `estimate_probe`: sets all that follows from it.
     **options

@@ -4,11 +4,17 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
+import scipy.special
 
 from fcunet_dask.types import Array
 
-TERMS: Final = 6
+TERMS: Final = ("1", "h", "p", "h p", "log r", "z > 2.5")
 """Columns of `evidence`."""
+_CLEAR: Final = 2.5
+"""Contrast from which it speaks for a disk, standard deviations: what is to be found has
+three of them, what noise makes of nothing seldom two."""
+_SOFT: Final = 0.5
+"""Width of that step, standard deviations."""
 
 
 def evidence(
@@ -17,8 +23,9 @@ def evidence(
     """Return what the odds of a disk are weighed from.
 
     A network completes lattices; the likeness of the pattern to the probe, of which it
-    is one of the inputs, and the contrast to the ring around it, say what is there. They
-    are the surer, the larger the disk.
+    is one of the inputs, and the contrast to the ring around it, say what is there: the
+    likeness the surer, the larger the disk; the contrast by whether it is more than that
+    of noise, for how much more says little.
 
     Parameters
     ----------
@@ -35,13 +42,13 @@ def evidence(
     Returns
     -------
     numpy.ndarray
-        float64 (n, `TERMS`): 1, h, p, h p, log r, arsinh z/2.
+        float64 (n, `TERMS`); the last is 1/(1 + exp((2.5 − z)/0.5)).
     """
     h, p = np.asarray(height, float), np.nan_to_num(np.asarray(likeness, float))
-    size, clear = np.log(radius), np.arcsinh(np.asarray(contrast, float) / 2)
-    return np.stack([0 * h + 1, h, p, h * p, 0 * h + size, clear], axis=-1)
+    clear = scipy.special.expit((np.asarray(contrast, float) - _CLEAR) / _SOFT)
+    return np.stack([0 * h + 1, h, p, h * p, 0 * h + np.log(radius), clear], axis=-1)
 
 
 def disk_probability(evidence: Array, weights: Sequence[float]) -> Array:
     """Return the logistic function of the weighted evidence: float64 (n,), 0 … 1."""
-    return np.asarray(1 / (1 + np.exp(-(evidence @ np.asarray(weights, float)))))
+    return np.asarray(scipy.special.expit(evidence @ np.asarray(weights, float)))

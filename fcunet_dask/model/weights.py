@@ -73,11 +73,7 @@ def find_weights(name: str) -> tuple[Path, ModelCard]:
         raise ModelError(msg)
     try:
         values = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        weights = tuple(map(float, values["probability"]))
-        card = ModelCard(**{**values, "probability": weights})
-        if len(weights) != TERMS:
-            msg = f"probability must be {TERMS} numbers, got {len(weights)}"
-            raise ValueError(msg)
+        card = ModelCard(**{**values, "probability": _weights(values["probability"])})
         multiple = values.get("multiple", 8)
         if not (isinstance(multiple, int) and multiple > 0):
             msg = f"multiple must be a positive number, got {multiple!r}"
@@ -89,6 +85,14 @@ def find_weights(name: str) -> tuple[Path, ModelCard]:
         msg = f"{path.with_suffix('.json')} is no card of a model: {error}"
         raise ModelError(msg) from error
     return path, card
+
+
+def _weights(told: Any) -> tuple[float, ...]:
+    """Weights of the evidence, which a card tells by the names of the terms."""
+    if not isinstance(told, dict) or set(told) != set(TERMS):
+        msg = f"probability must have the numbers {', '.join(TERMS)}, got {told}"
+        raise ValueError(msg)
+    return tuple(float(told[name]) for name in TERMS)
 
 
 def load_network(path: Path, card: ModelCard) -> Any:
@@ -150,6 +154,7 @@ def import_keras() -> Any:
 def write_card(path: Path, card: ModelCard) -> None:
     """Write the card of the `.keras` file at `path` beside it."""
     values = {name: getattr(card, name) for name in card.__dataclass_fields__}
+    values["probability"] = dict(zip(TERMS, card.probability, strict=True))
     write_whole(path.with_suffix(".json"), json.dumps(values, indent=1) + "\n")
 
 

@@ -15,9 +15,9 @@ REACH: Final = 1.8
 CHANNELS: Final = ("heat", "structure_factor", "offset_y", "offset_x", "asked", "near")
 """Channels of a target. ``asked``: weight of a pixel, 0 where nothing is asked (doubtful
 disks, masked pixels); ``near``: 1 where the offset counts."""
-EMPTY: Final = 10.0
+EMPTY: Final = 30.0
 """Weight of the middle of a place whose disk was taken out over that of the background:
-that of a disk."""
+three times that of a disk."""
 
 
 def render_target(

@@ -7,6 +7,7 @@ from fcunet_dask.kernels.aperture import disk_image
 from fcunet_dask.model import compiled
 from fcunet_dask.model.compiled import compiled_images, compiled_peaks
 from fcunet_dask.model.heads import FIELDS, extract_peaks
+from fcunet_dask.model.network import build_network
 from tests.matched_filter import matched_filter
 
 
@@ -83,3 +84,38 @@ def test_patterns_of_many_shapes_are_no_retracing(caplog):
         ones = np.ones((rows, 24))
         assert peaks(ones[None], ones, ones).shape == (1, 3, len(FIELDS))
     assert "retracing" not in caplog.text
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_mirrored_look_sees_mirror_images_alike(mirrored):
+    """Whatever the network: here one of random weights, and a probe that is no disk."""
+    keras.utils.set_random_seed(3)
+    rng = np.random.default_rng(20)
+    network = build_network("fcunet", filters=[4], gates=[2])
+    network.set_weights(
+        [w + 0.1 * rng.normal(size=w.shape) for w in network.get_weights()]
+    )
+    peaks = compiled_peaks(network, 400, -1e9, mirrored=mirrored)
+    shape = np.array((16, 24))
+    pattern, probe, mask = (
+        rng.poisson(3.0, (1, *shape)),
+        np.zeros(shape),
+        np.ones(shape),
+    )
+    probe[7:10, 11:14] = [[0, 0, 1], [1, 3, 2], [1, 2, 0]]
+    mask[2, 5:9] = 0
+
+    def flipped(*axes):
+        there = peaks(
+            np.flip(pattern, [1 + axis for axis in axes]),
+            np.roll(np.flip(probe, axes), [1] * len(axes), axes),
+            np.flip(mask, axes),
+        )[0]
+        for axis in axes:
+            there[:, 1 + axis] = shape[axis] - 1 - there[:, 1 + axis]
+        return there[np.lexsort(there[:, 1:3].T.round(2))]
+
+    here = flipped()
+    assert len(here) > 10
+    for axes in ((0,), (1,), (0, 1)):
+        assert np.allclose(here, flipped(*axes), atol=1e-4) == mirrored

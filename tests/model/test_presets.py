@@ -31,20 +31,18 @@ def test_masks_and_patterned_probes_travel_along(probe):
 
 
 @pytest.mark.parametrize(
-    ("name", "scale", "refine"),
+    ("name", "scale", "refine", "mirrored"),
     [
-        ("fcunet", "coarse", "fit"),
-        ("fcunet_fine", "fine", "fit"),
-        ("fcunet_mean", "fine", "mean"),
+        ("fcunet", "coarse", "fit", False),
+        ("fcunet_fine", "fine", "fit", False),
+        ("fcunet_mean", "fine", "mean", True),
     ],
 )
-def test_one_network_has_several_names(name, scale, refine, probe):
+def test_one_network_has_several_names(name, scale, refine, mirrored, probe):
     detector = load_detector(name, probe)
-    assert (detector.weights, detector.scale, detector.refine) == (
-        "fcunet",
-        scale,
-        refine,
-    )
+    assert detector.weights == "fcunet"
+    assert (detector.scale, detector.refine) == (scale, refine)
+    assert detector.mirrored == mirrored
     assert load_detector(name, probe, refine="none").refine == "none"
 
 

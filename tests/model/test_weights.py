@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 from fcunet_dask.errors import MissingDependencyError, ModelError
+from fcunet_dask.model.probability import TERMS
 from fcunet_dask.model.weights import ModelCard, find_weights, load_network, write_card
 from tests.matched_filter import saved
 
@@ -87,14 +88,23 @@ def test_no_file_and_no_card_are_told_apart(copied, tmp_path):
         "{}",
         '{"sha256": "", "network": "", "probability": SIX, "colour": "red"}',
         '{"sha256": "", "network": "", "probability": 3}',
-        '{"sha256": "", "network": "", "probability": [1, 2, 3, 4, 5]}',
-        '{"sha256": "", "network": "", "probability": ["a", "b", "c", "d", "e", "f"]}',
+        '{"sha256": "", "network": "", "probability": [1, 2, 3, 4, 5, 6]}',
+        '{"sha256": "", "network": "", "probability": {"1": 1, "h": 2}}',
+        '{"sha256": "", "network": "", "probability": OTHERS}',
+        '{"sha256": "", "network": "", "probability": WORDS}',
         '{"sha256": "", "network": "", "probability": SIX, "multiple": "8"}',
         '{"sha256": "", "network": "", "probability": SIX, "multiple": 0}',
     ],
 )
 def test_a_card_of_another_form_is_refused(text, copied):
-    text = text.replace("SIX", "[1, 2, 3, 4, 5, 6]")
+    six = dict.fromkeys(TERMS, 1.0)
+    others = {**dict.fromkeys(TERMS[:-1], 1.0), "arsinh z/2": 1.0}
+    for name, told in {
+        "SIX": six,
+        "OTHERS": others,
+        "WORDS": dict.fromkeys(TERMS, "a"),
+    }.items():
+        text = text.replace(name, json.dumps(told))
     copied.with_suffix(".json").write_text(text)
     with pytest.raises(ModelError, match=r"own\.json is no card"):
         find_weights(str(copied))

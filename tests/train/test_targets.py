@@ -66,13 +66,14 @@ def test_no_disk_asks_for_nothing_everywhere():
     assert not target[..., [0, 1, 2, 3, 5]].any()
 
 
-def test_places_of_disks_taken_out_count_as_much_as_disks():
-    """The weight of a pixel is asked · (1 + 10 heat): 11 in the middle of either."""
+def test_places_of_disks_taken_out_count_three_times_as_much_as_disks():
+    """The weight of a pixel is asked · (1 + 10 heat): 1 + 10 in the middle of a disk."""
     disk, gone = np.array([[10.0, 7.0]]), np.array([[10.0, 20.0], [-50.0, 3.0]])
     target = render_target(disk, np.array([2]), np.ones(1), SHAPE, 3.0, gone)
     weight = target[..., 4] * (1 + 10 * target[..., 0])
-    np.testing.assert_allclose(weight[5:16, 15:26], weight[5:16, 2:13], atol=1e-5)
-    assert weight[10, 20] == pytest.approx(11)
+    emptied, lit = weight[5:16, 15:26] - 1, weight[5:16, 2:13] - 1
+    np.testing.assert_allclose(emptied, 3 * lit, atol=1e-4)
+    assert weight[10, 20] == pytest.approx(31)
     assert not target[:, 15:26, [0, 1, 2, 3, 5]].any()
     doubtful = render_target(gone, np.array([1, 0]), np.ones(2), SHAPE, 3.0, gone)
     assert doubtful[10, 20, 4] == 0

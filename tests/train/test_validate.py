@@ -40,7 +40,7 @@ def test_what_was_not_measured_gets_no_weight():
     rng = np.random.default_rng(14)
     height, nothing = rng.normal(size=5_000), np.full(5_000, np.nan)
     right = (rng.random(5_000) < 1 / (1 + np.exp(-3 * height))).astype(float)
-    seen = evidence(height, nothing, np.zeros(5_000), 1.0)
+    seen = evidence(height, nothing, np.full(5_000, -np.inf), 1.0)
     weights = validate._logistic(seen, right, np.ones(5_000))
     assert weights[2:] == (0, 0, 0, 0)
     assert weights[1] == pytest.approx(3, rel=0.1)
@@ -73,7 +73,7 @@ def test_what_is_seen_where_a_disk_was_taken_out_is_wrong_and_weighs(weights):
     assert 0 < len(lured) <= 6 * 4
     assert (wrong == 0).all()
     assert (weight == 30).all()
-    assert np.abs(lured[:, 5]).max() < 2  # arsinh z/2: within 7 σ of no contrast
+    assert np.median(lured[:, 5]) < 0.5  # the contrast is that of noise
 
 
 def test_disks_are_told_from_what_was_taken_out(weights, tmp_path):
