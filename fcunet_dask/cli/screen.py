@@ -18,7 +18,7 @@ from rich.progress import (
 from fcunet_dask.calibration import Calibration
 
 console = Console()
-errors = Console(stderr=True)
+errors = Console(stderr=True, soft_wrap=True)
 
 
 @contextmanager
