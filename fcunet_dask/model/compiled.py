@@ -1,6 +1,7 @@
 """One compiled function from patterns to peaks, on whatever backend Keras runs."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import keras
@@ -43,13 +44,10 @@ def compiled_peaks(
         See `Peaks`; the last column is the likeness to the probe, NaN where the
         network does not measure it.
     """
-    whole = _with_likeness(network)
-
-    def look(inputs: Any) -> Any:
-        return whole(inputs, training=False)
-
-    seen = _mirrored(look) if mirrored else look
-    return _in_batches(lambda inputs: extract_peaks(seen(inputs), most, least))
+    look: Callable[[Any], Any] = partial(_with_likeness(network), training=False)
+    if mirrored:
+        look = _mirrored(look)
+    return _in_batches(lambda inputs: extract_peaks(look(inputs), most, least))
 
 
 def compiled_images(network: keras.Model) -> Peaks:

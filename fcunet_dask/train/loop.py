@@ -81,51 +81,37 @@ def train(
     ParameterError
         If the batch cannot be shared evenly among the GPUs.
     """
+    out = Path(out)
     with _all_devices(recipe.batch):
-        return _train(
-            recipe, str(library), Path(out), validate, processes, every, until, report
-        )
-
-
-def _train(
-    recipe: TrainRecipe,
-    library: str,
-    out: Path,
-    validate: Callable[[Path], dict[str, float]] | None,
-    processes: int,
-    every: int,
-    until: int | None,
-    report: Report | None,
-) -> Path:
-    """Train on the devices that have been chosen."""
-    keras.utils.set_random_seed(recipe.seed)
-    model, first = _resumed(recipe, library_name(library), out)
-    last = min(until or recipe.steps, recipe.steps)
-    began, losses = time.process_time(), []
-    source = batches(library, recipe, range(first, last), processes)
-    for step, (inputs, target) in enumerate(source, first + 1):
-        losses.append(float(model.train_on_batch(list(inputs), target)))
-        if not np.isfinite(losses[-1]):
-            msg = (
-                f"the loss of step {step} is {losses[-1]}: lower the rate of the recipe"
-            )
-            raise ModelError(msg)
-        if step % every and step != last:
-            continue
-        entry = {
-            "step": step,
-            "loss": float(np.mean(losses)),
-            "cpu_s": time.process_time() - began,
-        }
-        publish(averaged_network(model, recipe), recipe, step, out / NETWORK)
-        _keep(model, out / CHECKPOINT)
-        if validate is not None:
-            entry |= validate(out / NETWORK)
+        keras.utils.set_random_seed(recipe.seed)
+        model, first = _resumed(recipe, library_name(str(library)), out)
+        last = min(until or recipe.steps, recipe.steps)
         began, losses = time.process_time(), []
-        _append(out / HISTORY, entry)
-        if report is not None:
-            report(entry)
-    return out / NETWORK
+        source = batches(str(library), recipe, range(first, last), processes)
+        for step, (inputs, target) in enumerate(source, first + 1):
+            losses.append(float(model.train_on_batch(list(inputs), target)))
+            if not np.isfinite(losses[-1]):
+                msg = (
+                    f"the loss of step {step} is {losses[-1]}: lower the rate of the "
+                    "recipe"
+                )
+                raise ModelError(msg)
+            if step % every and step != last:
+                continue
+            entry = {
+                "step": step,
+                "loss": float(np.mean(losses)),
+                "cpu_s": time.process_time() - began,
+            }
+            publish(averaged_network(model, recipe), recipe, step, out / NETWORK)
+            _keep(model, out / CHECKPOINT)
+            if validate is not None:
+                entry |= validate(out / NETWORK)
+            began, losses = time.process_time(), []
+            _append(out / HISTORY, entry)
+            if report is not None:
+                report(entry)
+        return out / NETWORK
 
 
 @contextmanager
