@@ -21,6 +21,7 @@ from fcunet_dask._commit import ArraySpec, compressors
 from fcunet_dask._computing import computing
 from fcunet_dask._places import located, place
 from fcunet_dask._source import source_of
+from fcunet_dask.cluster.memory import own_memory
 from fcunet_dask.errors import FcunetError, ParameterError, StoreError
 from fcunet_dask.peaks import BlockPeaks, block_peaks
 from fcunet_dask.pipeline.detect import (
@@ -219,8 +220,8 @@ def active_workers() -> Workers:
         client = None
     info = {} if client is None else client.scheduler_info(n_workers=-1)["workers"]
     if not info:
-        return Workers(processes=1, threads=_own_threads(), memory_bytes=_own_memory())
-    limits = [w["memory_limit"] or _own_memory() for w in info.values()]
+        return Workers(processes=1, threads=_own_threads(), memory_bytes=own_memory())
+    limits = [w["memory_limit"] or own_memory() for w in info.values()]
     return Workers(
         processes=len(info),
         threads=sum(w["nthreads"] for w in info.values()),
@@ -233,13 +234,6 @@ def _own_threads() -> int:
     if dask.base.get_scheduler() is get_sync:
         return 1
     return int(dask.config.get("num_workers", None) or dask.system.CPU_COUNT)
-
-
-def _own_memory() -> int:
-    """Memory that this process may have: of the machine, or less in a container."""
-    from distributed import system  # noqa: PLC0415 - slow to import
-
-    return int(system.MEMORY_LIMIT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,7 @@ def test_the_cpu_job_maps_the_strain(slurm, measured, told):
     said = finished(slurm, number)
     for name in NODES:
         assert f"tls://{slurm.addresses[name]}:" in said
+    assert said.count("1.46 GiB") == len(NODES), "memory of the workers, not of the job"
     assert same_as_without_a_cluster(slurm, measured)
     assert not list(slurm.folder.glob("fcunet-*.*/")), "certificates were left behind"
 
