@@ -1,6 +1,8 @@
 """The main job on measured patterns: what comes out, or why it is refused.
 
-python benchmarks/real_data.py [FOLDER]   (default: $FCUNET_DATA, or ../shared/data)
+python benchmarks/real_data.py [FOLDER [DETECTOR]]
+
+Default: $FCUNET_DATA, or ../shared/data; template.
 """
 
 import os
@@ -41,9 +43,10 @@ def lattices(results) -> str:
     return "; ".join(words)
 
 
-def row(path: Path, options: dict, grains: int, out: Path) -> str:
+def row(path: Path, options: dict, grains: int, detector: str, out: Path) -> str:
     try:
-        results = run(open_scan(path, **options), out, grains=grains)
+        scan = open_scan(path, **options)
+        results = run(scan, out, grains=grains, detector=detector)
     except FcunetError as error:
         return f"refused: {error} | | |"
     probe = results.attrs["provenance"]["probe"]
@@ -56,14 +59,15 @@ def row(path: Path, options: dict, grains: int, out: Path) -> str:
 
 
 def main() -> None:
-    default = os.environ.get("FCUNET_DATA", "../shared/data")
-    folder = Path(sys.argv[1] if len(sys.argv) > 1 else default)
+    defaults = [os.environ.get("FCUNET_DATA", "../shared/data"), "template"]
+    folder, detector = sys.argv[1:] + defaults[len(sys.argv) - 1 :]
     print("| file | g₁, g₂, angle | unit | radius, edge (px) | disks (positions) |")
     print("|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as scratch:
         for i, (name, options, grains) in enumerate(FILES):
             what = " ".join([name, *options.values()])
-            line = row(folder / name, options, grains, Path(scratch) / f"{i}.zarr")
+            path, out = Path(folder) / name, Path(scratch) / f"{i}.zarr"
+            line = row(path, options, grains, detector, out)
             print(f"| {what} | {line} |", flush=True)
 
 

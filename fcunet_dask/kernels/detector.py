@@ -191,7 +191,7 @@ def point_spread(patterns: Array, sigma: float, tail: float, reach: float) -> Ar
     Returns
     -------
     numpy.ndarray
-        float32, total unchanged, not negative.
+        float32, total unchanged.
     """
     r = _radius(patterns.shape[-2:])
     spread = np.exp(-r / reach)
@@ -201,8 +201,7 @@ def point_spread(patterns: Array, sigma: float, tail: float, reach: float) -> Ar
     transfer = transfer + tail * scipy.fft.rfft2(spread / spread.sum())
     spectrum = scipy.fft.rfft2(np.asarray(patterns, np.float32))
     spectrum *= transfer.astype(np.complex64)
-    blurred = scipy.fft.irfft2(spectrum, s=patterns.shape[-2:])
-    return np.asarray(np.maximum(blurred, 0))
+    return np.asarray(scipy.fft.irfft2(spectrum, s=patterns.shape[-2:]))
 
 
 def diffuse(shape: tuple[int, int], q_step: float, width: float) -> Array:

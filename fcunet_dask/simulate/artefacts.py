@@ -43,6 +43,11 @@ class Camera:
         Gaussian point spread, px.
     tail, reach : float
         Share and range (px) of its exponential tail.
+    spread : bool
+        Whether each electron gives light to many pixels, so that the noise of
+        neighbours is alike (scintillators), or is counted in one.
+    gain : float
+        Counts of one electron.
     """
 
     seed: int = 0
@@ -55,6 +60,14 @@ class Camera:
     sigma: float = 0.0
     tail: float = 0.0
     reach: float = 5.0
+    spread: bool = False
+    gain: float = 1.0
+
+    def blurred(self, images: Array) -> Array:
+        """Spread `images` (..., q_y, q_x) as this camera does."""
+        if not (self.sigma or self.tail):
+            return images
+        return point_spread(images, self.sigma, self.tail, self.reach)
 
     def faults(self, shape: tuple[int, int]) -> tuple[Array, Array, Array]:
         """Return gain (float32), hot and dead pixels (bool) of this camera: `shape`."""
@@ -99,6 +112,9 @@ class Artefacts:
         Beam stop: px, rad, px, share let through; a radius of 0 is none.
     second_share : float
         Share of the intensity from a second grain, 0 to below 1.
+    soft : float
+        σ, px, by which disks are blurred before they reach the camera: precession that
+        is not undone, defocused or incoherent illumination.
     camera : Camera
         The detector.
     """
@@ -118,6 +134,7 @@ class Artefacts:
     stop_radius: float = 0.0
     stop_transmission: float = 0.0
     second_share: float = 0.0
+    soft: float = 0.0
     camera: Camera = field(default_factory=Camera)
 
 
@@ -227,11 +244,10 @@ def expect(
         image, probe = warp(image, bend), warp(probe, replace(bend, shift=(0.0, 0.0)))
     half = max(image.shape) / 2 * clean.q_step
     image = _background(image, probe, clean.q_step, artefacts)
-    camera = artefacts.camera
-    if camera.sigma or camera.tail:
-        image, probe = point_spread(
-            np.stack([image, probe]), camera.sigma, camera.tail, camera.reach
-        )
+    both = np.stack([image, probe])
+    if artefacts.soft:
+        both = point_spread(both, artefacts.soft, 0.0, 1.0)
+    image, probe = np.maximum(artefacts.camera.blurred(both), 0)
     image, mask = _shadow(image, artefacts)
     return Observation(image, probe, mask, bend.apply(q, half), strength)
 
@@ -337,7 +353,10 @@ def _count(
     if not dose:
         return image
     expected = np.maximum(image, 0).astype(float) * dose
-    counts = rng.poisson(expected) * gain + camera.offset
+    electrons = np.asarray(rng.poisson(expected), float)
+    if camera.spread:
+        electrons = np.maximum(expected + camera.blurred(electrons - expected), 0)
+    counts = camera.gain * electrons * gain + camera.offset
     if camera.read_noise:
         counts = counts + camera.read_noise * rng.standard_normal(image.shape)
     return np.asarray(np.clip(np.rint(counts), 0, _top(camera)))

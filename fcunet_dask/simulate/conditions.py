@@ -1,6 +1,6 @@
 """How artefacts are drawn for training: wide enough for any microscope."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -33,8 +33,15 @@ class ArtefactRecipe:
         Share of samples with a beam stop.
     two_grains : float
         Share of samples with a second grain (if one is given).
+    soft : float
+        Share of samples with blurred disks, ``softness`` radii.
+    softness : (float, float)
+        σ of that blur, radii of the disks.
     scintillator : float
         Share of cameras that integrate (gain, dark, tails); the others count.
+    spread_noise : float
+        Share of the integrating cameras whose noise is spread as their light; an
+        electron then gives ``gain`` counts, log-uniform.
     sigma : (float, float)
         Gaussian point spread, px.
     bad : (float, float)
@@ -58,7 +65,11 @@ class ArtefactRecipe:
     amorphous: float = 0.3
     stopped: float = 0.1
     two_grains: float = 0.1
+    soft: float = 0.0
+    softness: Range = (0.3, 1.0)
     scintillator: float = 0.5
+    spread_noise: float = 0.0
+    gain: Range = (2.0, 20.0)
     sigma: Range = (0.3, 1.0)
     bad: Range = (1e-5, 1e-3)
     cameras: int = 1000
@@ -107,6 +118,7 @@ def draw_artefacts(
     stopped = rng.random() < recipe.stopped
     amorphous = rng.random() < recipe.amorphous
     grains = two and rng.random() < recipe.two_grains
+    soft = recipe.soft and rng.random() < recipe.soft
     layer = ((SILICA,), (CARBON, SECOND_CARBON))[rng.integers(2)]
     return Artefacts(
         dose=dose,
@@ -124,6 +136,7 @@ def draw_artefacts(
         stop_radius=float(stopped * radius * rng.uniform(1.2, 2.0)),
         stop_transmission=rng.uniform(0, 0.05),
         second_share=float(grains * rng.uniform(0.15, 0.5)),
+        soft=rng.uniform(*recipe.softness) * radius if soft else 0.0,
         camera=draw_camera(recipe, int(rng.integers(recipe.cameras))),
     )
 
@@ -158,7 +171,7 @@ def draw_camera(recipe: ArtefactRecipe, seed: int) -> Camera:
     """
     rng = np.random.default_rng([seed, 78])
     light = rng.random() < recipe.scintillator
-    return Camera(
+    camera = Camera(
         seed=seed,
         gain_spread=float(light * rng.uniform(0.01, 0.05)),
         offset=float(light * rng.uniform(0, 50)),
@@ -170,6 +183,9 @@ def draw_camera(recipe: ArtefactRecipe, seed: int) -> Camera:
         tail=float(light * rng.uniform(0, 0.3)),
         reach=rng.uniform(2, 10),
     )
+    if light and rng.random() < recipe.spread_noise:
+        return replace(camera, spread=True, gain=_log_uniform(rng, *recipe.gain))
+    return camera
 
 
 def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:

@@ -69,7 +69,13 @@ class DataRecipe:
     jitter: float = 0.25
     erased: float = 0.5
     artefacts: ArtefactRecipe = field(
-        default_factory=lambda: ArtefactRecipe(dose=(5e2, 2e6), scintillator=0.35)
+        default_factory=lambda: ArtefactRecipe(
+            dose=(5e2, 2e6),
+            soft=0.12,
+            scintillator=0.35,
+            spread_noise=0.5,
+            sigma=(0.3, 1.5),
+        )
     )
 
     def __post_init__(self) -> None:
@@ -257,11 +263,12 @@ def _seen(
 ) -> tuple[Observation, Array, Array]:
     """Return what the camera gets, where its reflections are, what shows of each."""
     expected = expect(clean, artefacts, second)
+    camera = artefacts.camera
     position = expected.q / clean.q_step + np.array(clean.pattern.shape) // 2
     label = visible_disks(
-        expected.pattern * artefacts.dose + artefacts.camera.read_noise**2,
+        expected.pattern * artefacts.dose + (camera.read_noise / camera.gain) ** 2,
         position,
-        radius,
+        radius + 0.5 * artefacts.soft,
         _EDGE,
         expected.strength,
         elastic_pattern(clean, artefacts, second) * artefacts.dose,
@@ -271,7 +278,8 @@ def _seen(
 
 def _unsaturated(artefacts: Artefacts, probe: Array) -> Artefacts:
     """Expose the probe as one who looks at it would: at most half of the range."""
-    most = 0.5 * 2.0**artefacts.camera.bits / float(probe.max())
+    camera = artefacts.camera
+    most = 0.5 * 2.0**camera.bits / camera.gain / float(probe.max())
     return replace(artefacts, probe_dose=min(artefacts.probe_dose, most))
 
 

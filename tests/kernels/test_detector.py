@@ -93,7 +93,13 @@ def test_point_spread_has_the_width_and_the_total_it_should():
     far = np.hypot(y[:, None], np.arange(SIZE) - 50) > 6
     # ∫ r e^{−r/r₀} beyond R: (1 + R/r₀) e^{−R/r₀}
     assert tails[far].sum() == pytest.approx(0.3 * 2.5 * np.exp(-1.5), rel=0.05)
-    assert (tails >= 0).all()
+
+
+def test_point_spread_takes_noise_of_both_signs():
+    noise = np.random.default_rng(0).normal(size=(SIZE, SIZE)).astype(np.float32)
+    spread = [point_spread(sign * noise, 1.0, 0.2, 4.0) for sign in (1, -1)]
+    np.testing.assert_allclose(spread[0], -spread[1], atol=1e-6)
+    assert spread[0].min() < -0.1
 
 
 def test_backgrounds_have_unit_sum_and_their_radius():

@@ -145,6 +145,42 @@ def test_point_spread_softens_pattern_and_probe_alike():
     assert np.abs(np.diff(out.probe, axis=0)).max() < 0.5 * sharp
 
 
+def test_an_electron_that_lights_many_pixels_spreads_its_noise():
+    """White noise spread by a Gaussian: ρ of neighbours exp(−1/4σ²), σ²/4πσ²."""
+    camera = Camera(seed=1, sigma=1.2, spread=True)
+    flat = replace(clean(), pattern=np.full((SIZE, SIZE), 1 / SIZE**2, np.float32))
+    observed = [
+        observe(flat, Artefacts(dose=2e6, camera=c), np.random.default_rng(2)).pattern
+        for c in (camera, replace(camera, spread=False))
+    ]
+    spread, white = (p - p.mean() for p in observed)
+    electrons = 2e6 / SIZE**2
+    assert spread.mean() == pytest.approx(0, abs=1e-3)
+    assert white.var() == pytest.approx(electrons, rel=0.05)
+    assert spread.var() == pytest.approx(electrons / (4 * np.pi * 1.2**2), rel=0.05)
+    alike = [(n[1:] * n[:-1]).mean() / n.var() for n in (spread, white)]
+    assert alike[0] == pytest.approx(np.exp(-1 / (4 * 1.2**2)), abs=0.02)
+    assert alike[1] == pytest.approx(0, abs=0.04)
+
+
+def test_what_is_spread_stays_a_count():
+    camera = Camera(sigma=1.0, tail=0.3, spread=True, gain=20.0)
+    pattern = look(dose=300.0, camera=camera).pattern
+    assert (pattern == np.rint(pattern)).all()
+    assert pattern.min() == 0
+    assert pattern.sum() == pytest.approx(300 * 20, rel=0.25)
+
+
+def test_soft_disks_are_blurred_in_pattern_and_probe():
+    out, sharp = look(soft=4.0), look()
+    r2 = AXIS[:, None] ** 2 + AXIS**2
+    grown = [(p.probe * r2).sum() / p.probe.sum() for p in (out, sharp)]
+    assert grown[0] - grown[1] == pytest.approx(2 * 4.0**2, rel=0.01)
+    assert out.pattern.sum() == pytest.approx(sharp.pattern.sum(), rel=1e-4)
+    assert out.pattern.max() < 0.7 * sharp.pattern.max()
+    np.testing.assert_array_equal(out.q, sharp.q)
+
+
 def test_second_grain_adds_its_disks_and_its_truth():
     out = look(second=clean(shift=10.0), second_share=0.3)
     np.testing.assert_allclose(
@@ -181,10 +217,28 @@ def test_draws_stay_in_their_ranges():
         found = np.mean([getattr(a, name) > 0 for a in drawn])
         assert found == pytest.approx(share, abs=0.06)
     assert draw_camera(recipe, 5) == draw_camera(recipe, 5)
+    assert not any(a.soft or a.camera.spread for a in drawn)
     for artefacts in drawn[:10]:
         out = observe(clean(), artefacts, rng, clean(5.0))
         assert np.isfinite(out.pattern).all()
         assert (out.pattern >= 0).all()
+
+
+def test_soft_disks_and_spread_noise_are_drawn_beside_all_else():
+    """Who asks for none draws what was drawn before there were any."""
+    recipe = ArtefactRecipe(soft=0.2, spread_noise=0.4)
+    cameras = [draw_camera(recipe, i) for i in range(1000)]
+    spread = [c for c in cameras if c.spread]
+    assert len(spread) == pytest.approx(1000 * 0.5 * 0.4, abs=45)
+    assert 2 <= min(c.gain for c in spread) <= max(c.gain for c in spread) <= 20
+    for i, camera in enumerate(cameras):
+        before = draw_camera(ArtefactRecipe(), i)
+        assert replace(camera, spread=False, gain=1.0) == before
+    rng = np.random.default_rng(1)
+    drawn = [draw_artefacts(recipe, rng, size=96, radius=5.0) for _ in range(400)]
+    soft = [a.soft for a in drawn if a.soft]
+    assert len(soft) == pytest.approx(80, abs=24)
+    assert 0.3 * 5 <= min(soft) <= max(soft) <= 1.0 * 5
 
 
 def test_a_recipe_of_nonsense_is_refused():
