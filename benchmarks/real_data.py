@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from fcunet_dask import FcunetError, open_scan, run
+from fcunet_dask.schema import BRAGG_INTENSITY
 
 FILES = [
     ("semi_experimental_GaAs110/gaas_strained.h5", {"dataset": "counts_1e6"}, 1),
@@ -52,8 +53,11 @@ def row(path: Path, options: dict, grains: int, detector: str, out: Path) -> str
     probe = results.attrs["provenance"]["probe"]
     fitted = np.asarray(results["lattice_status"]) == 0
     disks = np.asarray(results["n_indexed"])[fitted]
+    found = np.isfinite(results[BRAGG_INTENSITY.name]).sum("peak").values[fitted]
     radius = f"{probe['radius']:.2f}, {probe['edge']:.2f}"
-    count = f"{disks.mean():.0f} ({fitted.sum()} of {fitted.size})"
+    count = (
+        f"{disks.mean():.0f} of {found.mean():.0f} ({fitted.sum()} of {fitted.size})"
+    )
     units = results["reference_g1"].attrs["units"]
     return f"{lattices(results)} | {units} | {radius} | {count}"
 
@@ -61,7 +65,10 @@ def row(path: Path, options: dict, grains: int, detector: str, out: Path) -> str
 def main() -> None:
     defaults = [os.environ.get("FCUNET_DATA", "../shared/data"), "template"]
     folder, detector = sys.argv[1:] + defaults[len(sys.argv) - 1 :]
-    print("| file | g₁, g₂, angle | unit | radius, edge (px) | disks (positions) |")
+    columns = (
+        "file | g₁, g₂, angle | unit | radius, edge (px) | disks on it (positions)"
+    )
+    print(f"| {columns} |")
     print("|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as scratch:
         for i, (name, options, grains) in enumerate(FILES):
