@@ -311,7 +311,7 @@ class _Sample:
             self.misfit, start, args=(s, half), method="Nelder-Mead", options=options
         )
         spread = self._spread(found.x, s, half, np.array([0.02 * s.radius, 0.1]))
-        radius, edge = float(found.x[0]), float(np.exp(found.x[1]))
+        radius, edge = _possible(found.x, half)
         return replace(
             s,
             radius=radius,
@@ -322,8 +322,7 @@ class _Sample:
 
     def misfit(self, shape: Array, s: DiskStatistics, half: int) -> float:
         """Half the deviance of all disks for a radius and the logarithm of an edge."""
-        radius = float(np.clip(shape[0], 0.8, half - 1))
-        edge = float(np.clip(np.exp(shape[1]), 0.1, 0.6 * radius))
+        radius, edge = _possible(shape, half)
         model = disk_model(radius, edge, structure=s.structure, margin=half - radius)
         deviance = disk_deviances(*self.arguments(model), model, s.gain)
         return float(np.minimum(deviance, 50 * len(model.y)).sum()) / 2
@@ -342,3 +341,12 @@ class _Sample:
         if min(first, second) <= 0 or np.linalg.det(hessian) <= 0:
             return np.full(2, np.nan)
         return np.asarray(np.sqrt(np.diag(np.linalg.inv(hessian))))
+
+
+def _possible(shape: Array, half: int) -> tuple[float, float]:
+    """Radius and edge that a disk in a window can have, from radius and log of the edge.
+
+    Spots without a plateau end with the widest edge that is still one of a disk.
+    """
+    radius = float(np.clip(shape[0], 0.8, half - 1))
+    return radius, float(np.clip(np.exp(shape[1]), 0.1, 0.6 * radius))

@@ -127,6 +127,23 @@ def test_radius_and_edge_are_refined_on_the_disks():
     assert found.structure < 0.1
 
 
+def test_spots_without_a_plateau_have_an_edge_that_a_disk_can_have():
+    rng = np.random.default_rng(9)
+    y, x = np.indices((128, 128))
+    position = np.array([(a, b) for a in (24, 64, 104) for b in (24, 64, 104)], float)
+    spots = sum(
+        np.exp(-((y - a) ** 2 + (x - b) ** 2) / 2 / 3.0**2) for a, b in position
+    )
+    patterns = rng.poisson(500 * spots + 5, (4, 128, 128))
+    index = np.repeat(np.arange(4), 9)
+    start = DiskStatistics(2.5, 0.8, np.nan, np.nan, 0.3, 1.0)
+    found = fit_statistics(
+        patterns, np.ones((128, 128), bool), index, np.tile(position, (4, 1)), start
+    )
+    assert found.edge == pytest.approx(0.6 * found.radius, rel=0.01)
+    assert found.radius == pytest.approx(1.18 * 3.0, rel=0.2)  # half of the height
+
+
 def test_structure_is_the_spread_of_the_fillings():
     rng = np.random.default_rng(6)
     patterns, index, position = lattice_patterns(rng, 6.0, (128, 128), 6, 4e5, 0.0)

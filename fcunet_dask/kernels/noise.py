@@ -1,0 +1,94 @@
+"""How noise is shared by neighbouring pixels: what a scintillator does to it."""
+
+from typing import Final
+
+import numpy as np
+import scipy.fft
+
+from fcunet_dask.types import Array
+
+_SIDE: Final = 16
+"""Of the patches whose noise is looked at, px."""
+_LOWEST, _HIGHEST = 0.1, 0.3
+"""Frequencies, 1/px, between those of the structure of a pattern and those that a
+scintillator leaves nothing of."""
+_WIDTH, _RATIO = 0.4, 2.5
+"""Point spread (σ, px) and what comes of it, below which it is let be."""
+_QUIET: Final = 2.0
+"""Power of the patches that hold noise alone over that of the quietest tenth, at most."""
+_FEWEST: Final = 10
+
+
+def noise_spread(patterns: Array, mask: Array) -> float:
+    """Noise of the sum of many pixels over what differences of neighbours say of it.
+
+    Each electron lights many pixels of a scintillator, so that neighbours fluctuate
+    together: their differences hide most of the noise. The power spectrum of noise that
+    a Gaussian spreads is P₀ exp(−4π²σ²f²); P₀, that of sums of many pixels, is
+    extrapolated from the mean spectrum of the patches that fluctuate least for what they
+    count, less their smooth parts.
+
+    Parameters
+    ----------
+    patterns : numpy.ndarray
+        (n, rows, columns), counts.
+    mask : numpy.ndarray
+        bool (rows, columns), True where the camera measures.
+
+    Returns
+    -------
+    float
+        P₀ over the power that the difference of a pixel from the mean of its four
+        neighbours shows, within a factor of two; 1 where the noise is not clearly spread.
+    """
+    patches = _whole_patches(patterns, mask)
+    rest = patches - (patches @ _SMOOTH) @ _SMOOTH.T
+    transformed = scipy.fft.fft2(rest.reshape(-1, _SIDE, _SIDE)) / _SIDE
+    power = np.abs(transformed) ** 2 / patches.mean(1)[:, None, None]
+    if len(power) < _FEWEST:
+        return 1.0
+    broad = power[:, _USED].mean(axis=1)
+    quiet = broad <= _QUIET * np.quantile(broad, 0.1)
+    power, shown = power[quiet].mean(axis=0), _shown(patches[quiet])
+    if not (shown > 0 and (power[_USED] > 0).all()):
+        return 1.0
+    slope, start = np.polyfit(_F2[_USED], np.log(power[_USED]), 1)
+    ratio = float(np.exp(start) / shown)
+    wide = -slope > (2 * np.pi * _WIDTH) ** 2
+    return ratio if wide and ratio > _RATIO else 1.0
+
+
+def _shown(patches: Array) -> float:
+    """Variance over mean, from differences of pixels and their four neighbours."""
+    image = patches.reshape(-1, _SIDE, _SIDE)
+    around = image[:, :-2, 1:-1] + image[:, 2:, 1:-1]
+    around = around + image[:, 1:-1, :-2] + image[:, 1:-1, 2:]
+    squares = (image[:, 1:-1, 1:-1] - 0.25 * around) ** 2
+    return float((squares.mean(axis=(1, 2)) / patches.mean(axis=1)).mean() / 1.25)
+
+
+def _whole_patches(patterns: Array, mask: Array) -> Array:
+    """Pixels (m, px) of the patches that measure, and count something."""
+    whole = _patches(np.asarray(mask, float)[None]).all(axis=1)
+    patches = _patches(np.asarray(patterns, float))[np.tile(whole, len(patterns))]
+    return patches[patches.mean(axis=1) > 0]
+
+
+def _patches(images: Array) -> Array:
+    n, rows, columns = (len(images), *(s // _SIDE for s in images.shape[1:]))
+    cut = images[:, : rows * _SIDE, : columns * _SIDE]
+    cut = cut.reshape(n, rows, _SIDE, columns, _SIDE).swapaxes(2, 3)
+    return cut.reshape(n * rows * columns, _SIDE**2)
+
+
+def _smooth_parts() -> Array:
+    """Orthonormal polynomials of second order on a patch, (px, 6)."""
+    y, x = np.indices((_SIDE, _SIDE)).reshape(2, -1) / _SIDE - 0.5
+    terms = np.stack([y**0, y, x, y * y, y * x, x * x], axis=1)
+    return np.asarray(np.linalg.qr(terms)[0])
+
+
+_SMOOTH: Final = _smooth_parts()
+_F: Final = np.fft.fftfreq(_SIDE)
+_F2: Final = _F[:, None] ** 2 + _F**2
+_USED: Final = (_F2 >= _LOWEST**2) & (_F2 < _HIGHEST**2)
