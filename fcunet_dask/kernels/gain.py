@@ -3,7 +3,7 @@
 import numpy as np
 import scipy.ndimage
 
-from fcunet_dask.kernels.noise import noise_spread
+from fcunet_dask.kernels.noise import shared_gain
 from fcunet_dask.types import Array
 
 _CHI2_MEDIAN = 0.4549
@@ -20,8 +20,9 @@ def counts_per_electron(patterns: Array, mask: Array) -> float:
     The difference of a pixel from the mean of its four neighbours has the variance
     1.25 g μ for Poisson electrons of g counts each, where the pattern is smooth on the
     scale of a pixel: where the four diagonal neighbours, whose noise is not in the
-    difference, are most alike; times what a scintillator hides of it (`noise_spread`).
-    Where single electrons are seen, their counts are the gain.
+    difference, are most alike. Where a scintillator hides noise from neighbours, sums
+    of many pixels say more (`shared_gain`); where single electrons are seen, their
+    counts are the gain.
 
     Parameters
     ----------
@@ -54,7 +55,7 @@ def counts_per_electron(patterns: Array, mask: Array) -> float:
     smooth = _smoothest(counts, bright, level)
     gain = _typical(difference[smooth] ** 2 / level[smooth])
     if gain > 0 and not 0.5 * step < gain < 2 * step:
-        return gain * noise_spread(counts, mask)
+        return max(gain, shared_gain(counts, mask))
     return least
 
 

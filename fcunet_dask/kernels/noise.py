@@ -13,20 +13,21 @@ _LOWEST, _HIGHEST = 0.1, 0.3
 """Frequencies, 1/px, between those of the structure of a pattern and those that a
 scintillator leaves nothing of."""
 _WIDTH, _RATIO = 0.4, 2.5
-"""Point spread (σ, px) and what comes of it, below which it is let be."""
+"""Point spread (σ, px), and noise of sums over that of differences, from which on it is
+clear."""
 _QUIET: Final = 2.0
 """Power of the patches that hold noise alone over that of the quietest tenth, at most."""
 _FEWEST: Final = 10
 
 
-def noise_spread(patterns: Array, mask: Array) -> float:
-    """Noise of the sum of many pixels over what differences of neighbours say of it.
+def shared_gain(patterns: Array, mask: Array) -> float:
+    """Gain of a camera whose electrons light many pixels each, from its noise.
 
-    Each electron lights many pixels of a scintillator, so that neighbours fluctuate
-    together: their differences hide most of the noise. The power spectrum of noise that
-    a Gaussian spreads is P₀ exp(−4π²σ²f²); P₀, that of sums of many pixels, is
-    extrapolated from the mean spectrum of the patches that fluctuate least for what they
-    count, less their smooth parts.
+    Neighbours then fluctuate together: their differences hide most of the noise. The
+    power spectrum of noise that a Gaussian spreads is P₀ exp(−4π²σ²f²); P₀, the variance
+    over the mean of sums of many pixels, is the gain. It is extrapolated from the mean
+    spectrum of the patches that fluctuate least for what they count, less their smooth
+    parts.
 
     Parameters
     ----------
@@ -38,24 +39,24 @@ def noise_spread(patterns: Array, mask: Array) -> float:
     Returns
     -------
     float
-        P₀ over the power that the difference of a pixel from the mean of its four
-        neighbours shows, within a factor of two; 1 where the noise is not clearly spread.
+        Counts of one electron, within a factor of two; 0 where the noise is not clearly
+        shared by neighbours.
     """
     patches = _whole_patches(patterns, mask)
     rest = patches - (patches @ _SMOOTH) @ _SMOOTH.T
     transformed = scipy.fft.fft2(rest.reshape(-1, _SIDE, _SIDE)) / _SIDE
     power = np.abs(transformed) ** 2 / patches.mean(1)[:, None, None]
     if len(power) < _FEWEST:
-        return 1.0
+        return 0.0
     broad = power[:, _USED].mean(axis=1)
     quiet = broad <= _QUIET * np.quantile(broad, 0.1)
     power, shown = power[quiet].mean(axis=0), _shown(patches[quiet])
     if not (shown > 0 and (power[_USED] > 0).all()):
-        return 1.0
+        return 0.0
     slope, start = np.polyfit(_F2[_USED], np.log(power[_USED]), 1)
-    ratio = float(np.exp(start) / shown)
+    gain = float(np.exp(start))
     wide = -slope > (2 * np.pi * _WIDTH) ** 2
-    return ratio if wide and ratio > _RATIO else 1.0
+    return gain if wide and gain > _RATIO * shown else 0.0
 
 
 def _shown(patches: Array) -> float:
