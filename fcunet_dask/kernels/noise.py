@@ -15,6 +15,8 @@ scintillator leaves nothing of."""
 _WIDTH, _RATIO = 0.4, 2.5
 """Point spread (σ, px), and noise of sums over that of differences, from which on it is
 clear."""
+_RIM: Final = 0.2
+"""Frequency, 1/px, at which places of disks are read off their rims."""
 _QUIET: Final = 2.0
 """Power of the patches that hold noise alone over that of the quietest tenth, at most."""
 _FEWEST: Final = 10
@@ -25,10 +27,10 @@ def shared_gain(patterns: Array, mask: Array) -> float:
 
     Neighbours then fluctuate together: their differences hide most of the noise. The
     power spectrum of noise that a Gaussian spreads is P₀ exp(−4π²σ²f²). P₀, the variance
-    over the mean of sums of many pixels, is the gain; what counts for disks is the power
-    at their size, taken here at a tenth of a cycle a pixel. It is fitted to the mean
-    spectrum of the patches that fluctuate least for what they count, less their smooth
-    parts.
+    over the mean of sums of many pixels, is the gain; what counts for the place of a disk
+    is the power at its rim, taken here at a fifth of a cycle a pixel. It is fitted to
+    the mean spectrum of the patches that fluctuate least for what they count, less their
+    smooth parts.
 
     Parameters
     ----------
@@ -40,8 +42,8 @@ def shared_gain(patterns: Array, mask: Array) -> float:
     Returns
     -------
     float
-        Counts of one electron, within a factor of three; 0 where the noise is not
-        clearly shared by neighbours.
+        Counts of one electron of a camera of independent pixels with as much noise at
+        a rim; 0 where the noise is not clearly shared by neighbours.
     """
     patches = _whole_patches(patterns, mask)
     rest = patches - (patches @ _SMOOTH) @ _SMOOTH.T
@@ -55,7 +57,7 @@ def shared_gain(patterns: Array, mask: Array) -> float:
     if not (shown > 0 and (power[_USED] > 0).all()):
         return 0.0
     slope, start = np.polyfit(_F2[_USED], np.log(power[_USED]), 1)
-    gain = float(np.exp(start + slope * _LOWEST**2))
+    gain = float(np.exp(start + slope * _RIM**2))
     wide = -slope > (2 * np.pi * _WIDTH) ** 2
     return gain if wide and gain > _RATIO * shown else 0.0
 
