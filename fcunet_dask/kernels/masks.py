@@ -5,6 +5,8 @@ import scipy.ndimage
 
 from fcunet_dask.types import Array
 
+_FARTHER, _LARGEST_FRAME = 4, 8
+"""Lines from one to the one it is compared with; side of an image over the widest frame."""
 _NEIGHBOURS = np.ones((3, 3), bool)
 _NEIGHBOURS[1, 1] = False
 
@@ -44,7 +46,27 @@ def find_bad_pixels(patterns: Array, gain: float = 1.0) -> Array:
         numbers += np.isfinite(pattern)
     hot = hot_votes >= max(0.9 * len(patterns), 1)
     missing = numbers <= 0.1 * len(patterns)
-    return np.asarray(hot | missing | (~alive & (_darkest_pair(total) > 50 * gain)))
+    dead = ~alive & (_darkest_pair(total) > 50 * gain)
+    return np.asarray(hot | missing | dead | _dark_frame(total, gain))
+
+
+def _dark_frame(image: Array, gain: float) -> Array:
+    frame = np.zeros(image.shape, bool)
+    for lines, outer in ((image, frame), (image.T, frame.T)):
+        outer[: _dark_lines(lines, gain)] = True
+        outer[::-1][: _dark_lines(lines[::-1], gain)] = True
+    return frame
+
+
+def _dark_lines(image: Array, gain: float) -> int:
+    """Return how many of the first lines are of a dark frame."""
+    level = np.median(image[: len(image) // _LARGEST_FRAME + _FARTHER], axis=1)
+    most = level.max(initial=0.0)
+    if not level[0] < 0.02 * most or most < 50 * gain:
+        return 0
+    outer, inner = level[:-_FARTHER], level[_FARTHER:]
+    dark = (outer < 0.02 * most) | (outer < 0.5 * inner)
+    return int(np.argmin(np.append(dark, False))) + 1
 
 
 def _darkest_pair(image: Array) -> Array:

@@ -1,6 +1,7 @@
 """Bad pixels are told from sharp edges."""
 
 import numpy as np
+import pytest
 from fcunet_dask.kernels.aperture import disk_image
 from fcunet_dask.kernels.masks import find_bad_pixels
 
@@ -67,3 +68,32 @@ def test_pixels_without_numbers_are_bad():
 def test_bytes_cannot_overflow():
     counts = np.full((3, 9, 9), 255, np.uint8)
     assert not find_bad_pixels(counts).any()
+
+
+def framed(rng, level, width):
+    """Diffuse patterns in a dark frame that fades over two lines; none at the right."""
+    y, x = np.indices((96, 96))
+    smooth = level * (0.3 + np.exp(-np.hypot(y - 48, x - 48) / 20))
+    counts = rng.poisson(smooth, (4, 96, 96)).astype(float)
+    for image in (counts, counts.swapaxes(1, 2)):
+        for i, share in enumerate([*width * [0.0], 0.01, 0.4]):
+            image[:, i] *= share
+    counts[:, -width:] = 0
+    return counts
+
+
+@pytest.mark.parametrize("width", [1, 3, 8])
+@pytest.mark.parametrize("gain", [1.0, 1e-4])
+def test_a_dark_frame_does_not_measure(width, gain):
+    counts = gain * framed(np.random.default_rng(6), 100.0, width)
+    expected = np.zeros((96, 96), bool)
+    expected[: width + 3] = expected[:, : width + 3] = expected[-width - 1 :] = True
+    np.testing.assert_array_equal(find_bad_pixels(counts, gain), expected)
+
+
+@pytest.mark.parametrize("level", [0.05, 1.0, 1e4])
+def test_a_background_that_falls_off_is_no_frame(level):
+    rng = np.random.default_rng(7)
+    y, x = np.indices((96, 96))
+    smooth = level * np.exp(-np.hypot(y - 48, x - 48) / 12)
+    assert not find_bad_pixels(rng.poisson(smooth, (16, 96, 96))).any()
