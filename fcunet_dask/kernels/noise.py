@@ -19,7 +19,8 @@ _RIM: Final = 0.2
 """Frequency, 1/px, at which places of disks are read off their rims."""
 _QUIET: Final = 2.0
 """Power of the patches that hold noise alone over that of the quietest tenth, at most."""
-_FEWEST: Final = 10
+_FEWEST, _MOST = 10, 4096
+"""Patches that are looked at."""
 
 
 def shared_gain(patterns: Array, mask: Array) -> float:
@@ -75,7 +76,8 @@ def _whole_patches(patterns: Array, mask: Array) -> Array:
     """Pixels (m, px) of the patches that measure, and count something."""
     whole = _patches(np.asarray(mask, float)[None]).all(axis=1)
     patches = _patches(np.asarray(patterns, float))[np.tile(whole, len(patterns))]
-    return patches[patches.mean(axis=1) > 0]
+    patches = patches[patches.mean(axis=1) > 0]
+    return patches[:: 1 + len(patches) // _MOST]
 
 
 def _patches(images: Array) -> Array:
