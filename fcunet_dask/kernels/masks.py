@@ -5,7 +5,7 @@ import scipy.ndimage
 
 from fcunet_dask.types import Array
 
-_FARTHER, _LARGEST_FRAME = 4, 8
+_FARTHER, _LARGEST_FRAME = 4, 16
 """Lines from one to the one it is compared with; side of an image over the widest frame."""
 _NEIGHBOURS = np.ones((3, 3), bool)
 _NEIGHBOURS[1, 1] = False
