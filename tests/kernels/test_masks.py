@@ -82,7 +82,7 @@ def framed(rng, level, width):
     return counts
 
 
-@pytest.mark.parametrize("width", [1, 3, 5])
+@pytest.mark.parametrize("width", [1, 2, 4])
 @pytest.mark.parametrize("gain", [1.0, 1e-4])
 def test_a_dark_frame_does_not_measure(width, gain):
     counts = gain * framed(np.random.default_rng(6), 100.0, width)
