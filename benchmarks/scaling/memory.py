@@ -7,7 +7,6 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import distributed
 import fcunet_dask
 import numpy as np
 import zarr
@@ -60,25 +59,25 @@ def memory_one(folder, gibibytes):
     child = SPAWN.Process(target=linked_scan, args=(folder, gibibytes))
     child.start()
     child.join()
-    with (
-        distributed.LocalCluster(
-            n_workers=2,
-            threads_per_worker=1,
-            memory_limit="1GiB",
-            dashboard_address=":0",
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
+    with fcunet_dask.connect_cluster(
+        "local", n_workers=2, memory_limit="1GiB"
+    ) as client:
         scan = fcunet_dask.open_scan(folder / "scan.zarr", blocks=(16, 16))
         blocks = scan.pattern.data.npartitions
-        # everything imported, one block seen
-        client.run(np.asarray, scan.pattern[:1, :1])
+        client.run(one_block, scan)
         before = client.run(peak_bytes)
         fcunet_dask.run(scan, folder / "out", detector=Same())
         after = client.run(peak_bytes)
+        client.shutdown()
     texts = [", ".join(f"{v / MIB:.0f}" for v in d.values()) for d in (before, after)]
     print(f"| {gibibytes:g} | {blocks} | {texts[0]} | {texts[1]} "
           f"| {peak_bytes() / MIB:.0f} |", flush=True)  # fmt: skip
+
+
+def one_block(scan):
+    """Import what is needed, and look at one block."""
+    block = scan.isel(scan_y=slice(16), scan_x=slice(16))
+    fcunet_dask.find_bragg_vectors(block, Same()).compute(scheduler="sync")
 
 
 def linked_scan(folder, gibibytes):

@@ -1,7 +1,9 @@
+import ctypes
 import json
 import os
 import socket
 import sys
+import threading
 import types
 from functools import partial
 from importlib.machinery import ModuleSpec
@@ -66,6 +68,31 @@ def test_the_network_is_there_before_the_first_block():
     )
     with client, client.cluster:
         assert set(client.run(loaded_networks).values()) == {1}
+
+
+def arenas(path):
+    """Pools of memory that glibc has for this process, when eight threads have asked."""
+    hold = threading.Event()
+    threads = [
+        threading.Thread(target=lambda: (bytes(10**5), hold.wait())) for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    libc = ctypes.CDLL(None)
+    libc.fopen.restype = ctypes.c_void_p
+    file = ctypes.c_void_p(libc.fopen(os.fsencode(path), b"w"))
+    libc.malloc_info(0, file)
+    libc.fclose(file)
+    hold.set()
+    return path.read_text().count("<heap nr=")
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_info"), reason="of glibc")
+def test_threads_of_a_worker_share_its_memory(tmp_path):
+    assert arenas(tmp_path / "here") > 1
+    client = fcu.connect_cluster("local", n_workers=1)
+    with client, client.cluster:
+        assert list(client.run(arenas, tmp_path / "worker").values()) == [1]
 
 
 class NVMLError(Exception):
