@@ -12,10 +12,9 @@ import time
 from pathlib import Path
 
 import dask.array as da
-import distributed
 import numpy as np
 import xarray as xr
-from fcunet_dask import run, save_scan, simulate_scan
+from fcunet_dask import connect_cluster, run, save_scan, simulate_scan
 
 GIB = 2**30
 WORKERS = 2
@@ -62,20 +61,13 @@ def measure(folder, gibibytes):
     """Run the whole analysis; return patterns, seconds, and peaks of the workers."""
     store = folder / "scan.zarr"
     number = write(store, gibibytes)
-    with (
-        distributed.LocalCluster(
-            n_workers=WORKERS,
-            threads_per_worker=1,
-            memory_limit=GIB,
-            dashboard_address=None,
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
+    with connect_cluster("local", n_workers=WORKERS, memory_limit=GIB) as client:
         before = client.run(peak)
         start = time.perf_counter()
         results = run(store, folder / "strain.zarr")
         seconds = time.perf_counter() - start
         after = client.run(peak)
+        client.shutdown()
     restarted = len(set(after) - set(before))
     fitted = float(np.isfinite(results.strain_xx).mean())
     return number, seconds, before, after, restarted, fitted

@@ -31,6 +31,8 @@ from fcunet_dask.schema import (
 from fcunet_dask.types import Array
 
 _WIDTH = 6 + 36 + 5
+_BETTER = 0.01
+"""By how much a weaker grain must rank higher: noise is not to choose between equals."""
 
 
 def find_lattice(
@@ -127,8 +129,8 @@ def fit_lattice(bragg: xr.Dataset, basis: xr.Dataset) -> xr.Dataset:
     """Origin, g₁ and g₂ of every position, with covariance, lazily.
 
     Disks are indexed on the basis and fitted by robust, weighted least squares
-    (`fcunet_dask.kernels.lattice`). With several grains the one that explains most of
-    the intensity of a position is taken.
+    (`fcunet_dask.kernels.lattice`). With several grains the one is taken that explains
+    most of the intensity of a position and is deformed least.
 
     Parameters
     ----------
@@ -168,20 +170,22 @@ def _lattice_kernel(
     """Disks (n, peaks, ...) → (n, 47): the best grain's fit, and which it was."""
     position = position.astype(float)
     origin = np.zeros((len(position), 2))
-    best: Array | None = None
-    for grain, basis in enumerate(bases):
-        fit = fit_lattices(position, covariance, intensity, basis, origin)
-        packed = _packed(fit, grain)
-        if best is None:
-            best = packed
-        else:
-            rank_new = np.where(packed[:, 45] == 0, 1, 0) + packed[:, 44]
-            rank_old = np.where(best[:, 45] == 0, 1, 0) + best[:, 44]
-            best = np.where((rank_new > rank_old)[:, None], packed, best)
-    if best is None:
+    fits = [fit_lattices(position, covariance, intensity, b, origin) for b in bases]
+    if not fits:
         msg = "a basis holds at least one grain"
         raise ParameterError(msg)
+    best, rank = _packed(fits[0], 0), _rank(fits[0])
+    for grain, fit in enumerate(fits[1:], 1):
+        better = _rank(fit) > rank + _BETTER
+        best = np.where(better[:, None], _packed(fit, grain), best)
+        rank = np.where(better, _rank(fit), rank)
     return best
+
+
+def _rank(fit: LatticeFit) -> Array:
+    """Return what speaks for a grain: that it has a lattice, whole and little deformed."""
+    fitted = fit.status == 0
+    return fit.quality + np.where(fitted, 1 - fit.deformation, -1)
 
 
 def _packed(fit: LatticeFit, grain: int) -> Array:
@@ -264,11 +268,16 @@ def reference_lattice(
     validate(lattice, G1, G2, N_INDEXED, LATTICE_STATUS)
     inside = _region_mask(lattice, region, mask)
     vectors = np.concatenate([np.asarray(lattice["g1"]), np.asarray(lattice["g2"])], -1)
-    fitted = np.asarray(lattice[LATTICE_STATUS.name]) == 0
+    status = np.asarray(lattice[LATTICE_STATUS.name])
+    fitted = status == 0
     if not fitted.any():
-        raise AnalysisError(_why_none(np.asarray(lattice[LATTICE_STATUS.name])))
+        msg = f"no position has a lattice: {_why_none(status)}"
+        raise AnalysisError(msg)
     if not (fitted & inside).any():
-        msg = "no position of the reference region has a lattice: choose another region"
+        msg = (
+            f"no position of the reference region has a lattice: {_why_none(status)}, or "
+            "choose another region"
+        )
         raise AnalysisError(msg)
     grain = (
         np.asarray(lattice["grain_index"])
@@ -300,15 +309,16 @@ def _median_lattice(vectors: Array) -> Array:
 
 
 def _why_none(status: Array) -> str:
-    """Message for a scan in which no position has a lattice."""
+    """Message that says why positions have no lattice."""
     few, line, misfit = (
         int((status & flag).astype(bool).sum()) for flag in LatticeStatus
     )
     return (
-        f"no position has a lattice: of {status.size}, {few} have fewer than four disks "
-        f"on it, {line} have all on one line, in {misfit} less than half of the disks or "
-        "of their √intensity lies on it, or loosely; look at the disks (fcunet-dask "
-        "view), or pass g1 and g2, or allow more grains"
+        f"of {status.size} positions {few} have fewer than four disks on it, {line} have "
+        f"all on one line, in {misfit} less than half of the disks or of their √intensity "
+        "lies on it, or loosely, or by chance, or it is stretched by more than 15 %; look "
+        "at the disks (fcunet-dask view), mask what does not measure, pass g1 and g2, or "
+        "allow more grains"
     )
 
 

@@ -159,12 +159,26 @@ def test_references_that_are_none_are_refused(options, error, lattice):
         reference_lattice(lattice, **options)
 
 
-@pytest.fixture(scope="module")
-def bicrystal(detector):
-    """Left four columns one grain, right four another, turned by 20°."""
-    c, s = np.cos(np.radians(20)), np.sin(np.radians(20))
-    G = np.array([[5.2, 17.0], [17.0, -5.2]])
-    turned = G @ np.array([[c, s], [-s, c]])
+FIRST = np.array([[5.2, 17.0], [17.0, -5.2]])
+
+
+def turned(degrees, scale=1.0):
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return scale * FIRST @ np.array([[c, s], [-s, c]])
+
+
+SECOND = {
+    "turned": turned(20),
+    "turned little, and larger": turned(9, 0.92),
+    "another phase": np.array([[0.0, 13.0], [14.6, 4.0]]),
+}
+"""Vectors of the second grain; disks of the last can be indexed on the first, too."""
+
+
+@pytest.fixture(scope="module", params=SECOND)
+def bicrystal(detector, request):
+    """Left four columns one grain, right four another."""
+    second = SECOND[request.param]
     grains = [
         simulate_scan(
             scan=(5, 4),
@@ -178,15 +192,15 @@ def bicrystal(detector):
             seed=i,
             blocks=None,
         )
-        for i, g in enumerate((G, turned))
+        for i, g in enumerate((FIRST, second))
     ]
     grains[1] = grains[1].assign_coords(scan_x=grains[1]["scan_x"] + 8.0)
     scan = xr.concat([g.drop_vars("probe") for g in grains], "scan_x")
     found = find_bragg_vectors(scan, detector).compute()
     return (
         apply_calibration(found, origin=measure_origin(found)),
-        G * 0.02,
-        turned * 0.02,
+        FIRST * 0.02,
+        second * 0.02,
     )
 
 
@@ -208,6 +222,7 @@ def test_two_grains_are_fitted_each_with_its_own(bicrystal):
         np.testing.assert_allclose(turn, np.rint(turn), atol=0.003)
 
 
+@pytest.mark.parametrize("bicrystal", ["turned", "another phase"], indirect=True)
 def test_one_lattice_does_not_fit_the_other_grain(bicrystal):
     bragg, G, _ = bicrystal
     lattice = fit_lattice(bragg, given_lattice(*G)).compute()

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from enum import IntFlag
 
 import numpy as np
+from scipy.special import bdtrc
 
+from fcunet_dask.kernels.strain import strain_tensor
 from fcunet_dask.types import Array
 
 MIN_DISKS = 4
@@ -19,6 +21,14 @@ MIN_DISKS = 4
 _HUBER = 2.5
 _LOOSE = 0.1
 """Largest residual over the shortest lattice vector; chance leaves 0.18."""
+_NEAR = 0.25
+"""Distance from a lattice point, over the shortest lattice vector, up to which a disk is
+on it."""
+_CHANCE = 0.02
+"""Probability, at most, that as many disks at random places would be on the lattice."""
+_STRETCH = 0.15
+"""Largest principal strain against the basis: beyond it, it is another lattice, on which
+the disks were indexed step by step."""
 _CHI2_MEDIAN = 2 * np.log(2.0)
 
 
@@ -30,9 +40,10 @@ class LatticeStatus(IntFlag):
     COLLINEAR = 2
     """All disks on one line: one lattice vector is not determined."""
     MISFIT = 4
-    """Less than half of √intensity, or of the disks, lies on the lattice; or they
-    scatter about it by more than a tenth of the shortest lattice vector, as disks do that
-    are near lattice points by chance."""
+    """Less than half of √intensity, or of the disks, the direct beam apart, lies on the
+    lattice, or no more than random places might; or they scatter about it by more than a
+    tenth of the shortest lattice vector, as disks do that are near lattice points by
+    chance; or it is stretched by more than 15 % against the basis: another lattice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +61,9 @@ class LatticeFit:
     n_indexed : numpy.ndarray
         int (n,).
     quality : numpy.ndarray
-        (n,): share of √intensity that lies on the lattice, 0 to 1.
+        (n,): share of √intensity, the direct beam apart, that lies on the lattice, 0 to 1.
+    deformation : numpy.ndarray
+        (n,): √(|U − 1|² + |R − 1|²) of stretch U and rotation R against the basis.
     status : numpy.ndarray
         uint8 (n,): `LatticeStatus`.
     """
@@ -60,6 +73,7 @@ class LatticeFit:
     residual: Array
     n_indexed: Array
     quality: Array
+    deformation: Array
     status: Array
 
 
@@ -109,7 +123,7 @@ def fit_lattices(
         usable = np.where(fit.determined, fit.parameters, start)
         passes = 1 if left else 2
         fit = _fit_once(disks, usable, shortest, disks.present, passes)
-    return _checked(disks, fit)
+    return _checked(disks, fit, np.asarray(basis, float))
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +187,7 @@ def _fit_once(
     """Index on `start`, then weighted least squares with weights from its residuals."""
     h, k, residual_y, residual_x = _indexed(disks, start)
     distance2 = residual_y**2 + residual_x**2
-    on = candidates & (distance2 < (0.25 * shortest) ** 2)
+    on = candidates & (distance2 < (_NEAR * shortest) ** 2)
     variance = 0.5 * (disks.yy + disks.xx)
     floor = 1e-12 * shortest**2
     scatter = np.zeros(start.shape[1])
@@ -311,17 +325,17 @@ def _shortest2(parameters: Array) -> Array:
     return np.minimum(ay * ay + ax * ax, by * by + bx * bx)
 
 
-def _checked(disks: _Disks, fit: _Fit) -> LatticeFit:
+def _checked(disks: _Disks, fit: _Fit, basis: Array) -> LatticeFit:
     """Set what cannot be trusted to NaN, with the reason."""
     number = fit.on.sum(0)
-    present = disks.present.sum(0)
-    total = np.maximum((disks.root * disks.present).sum(0), 1e-30)
-    quality = np.where(present > 0, (disks.root * fit.on).sum(0) / total, 0.0)
-    poor = (quality < 0.5) | (number < 0.5 * present)
+    quality, enough_on = _share(disks, fit, basis)
+    stretch, deformation = _deformed(fit, basis)
     weights = np.maximum(fit.weight.sum(0), 1e-30)
     residual = np.sqrt((fit.weight * fit.distance2).sum(0) / weights)
     loose = residual > _LOOSE * np.sqrt(_shortest2(fit.parameters))
-    poor |= fit.determined & loose
+    poor = (
+        (quality < 0.5) | ~enough_on | (fit.determined & (loose | (stretch > _STRETCH)))
+    )
     status = np.zeros(len(number), np.uint8)
     status |= np.where(number < MIN_DISKS, LatticeStatus.TOO_FEW_DISKS, 0).astype("u1")
     enough = number >= MIN_DISKS
@@ -337,5 +351,34 @@ def _checked(disks: _Disks, fit: _Fit) -> LatticeFit:
         residual=np.where(bad, np.nan, residual),
         n_indexed=number.astype(np.int32),
         quality=quality,
+        deformation=np.where(bad, np.nan, deformation),
         status=status,
     )
+
+
+def _share(disks: _Disks, fit: _Fit, basis: Array) -> tuple[Array, Array]:
+    """Share of √intensity on the lattice, and whether enough of the disks are.
+
+    Half of them, and more than chance would put there. The direct beam, on any lattice
+    and brighter than all the rest, is not asked.
+    """
+    beam = fit.on & (fit.h == 0) & (fit.k == 0)
+    present, on = disks.present & ~beam, fit.on & ~beam
+    total = np.maximum((disks.root * present).sum(0), 1e-30)
+    g1, g2 = basis[:2], basis[2:]
+    area = abs(g1[0] * g2[1] - g1[1] * g2[0])
+    near = min(np.pi * _NEAR**2 * min(g1 @ g1, g2 @ g2) / area, 1.0)
+    number, of = on.sum(0), present.sum(0)
+    by_chance = np.where(number > 0, bdtrc(np.maximum(number, 1) - 1.0, of, near), 1.0)
+    enough = (number >= 0.5 * of) & (by_chance <= _CHANCE)
+    return (disks.root * on).sum(0) / total, enough
+
+
+def _deformed(fit: _Fit, basis: Array) -> tuple[Array, Array]:
+    """Largest principal strain against the basis, and all of the deformation, (n,)."""
+    vectors = np.where(fit.determined, fit.parameters[2:], basis[:, None]).T
+    strain, _ = strain_tensor(vectors, np.broadcast_to(basis, vectors.shape))
+    xx, yy, xy, angle = strain.T
+    stretch = np.abs(0.5 * (xx + yy)) + np.hypot(0.5 * (xx - yy), xy)
+    turned = 2 * np.sin(0.5 * angle)
+    return stretch, np.sqrt(xx**2 + yy**2 + 2 * xy**2 + 2 * turned**2)

@@ -45,7 +45,7 @@ def _precision_recall(results: Results) -> Figure:
 
 
 def _dose(results: Results) -> Figure:
-    figure = NotebookFigure(figsize=(6, 4), layout="constrained")
+    figure = NotebookFigure(figsize=(8, 4), layout="constrained")
     ax = figure.subplots()
     for i, (name, result) in enumerate(results.items()):
         series = result["dose"]
@@ -53,7 +53,7 @@ def _dose(results: Results) -> Figure:
         ax.semilogx(series["dose"], series["f1_of_brightest"], "--", color=f"C{i}")
     ax.axhline(0.8, color="0.7", lw=0.8)
     ax.set(xlabel="electrons per pattern", ylabel="F1", ylim=(0, 1))
-    ax.legend(title="dashed: disks visible at 10⁶")
+    figure.legend(loc="outside right upper", title="dashed: visible at 10⁶")
     return figure
 
 
