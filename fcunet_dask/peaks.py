@@ -7,9 +7,9 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 
+from fcunet_dask._axes import calibration_of, detector_axes
 from fcunet_dask._blockwise import map_patterns
-from fcunet_dask.calibration import Calibration
-from fcunet_dask.errors import ParameterError, SchemaError
+from fcunet_dask.errors import ParameterError
 from fcunet_dask.kernels.basis import bragg_histogram
 from fcunet_dask.schema import (
     BRAGG_COVARIANCE,
@@ -98,27 +98,12 @@ def block_peaks(scan: xr.Dataset, detector: Detector) -> BlockPeaks:
     Raises
     ------
     SchemaError
-        If `scan` lacks ``pattern`` or its q coordinates are not evenly spaced.
+        If `scan` lacks ``pattern``, its q coordinates are not evenly spaced, or its pixels
+        are not square.
     """
     validate(scan, PATTERN)
-    calibration = Calibration.from_dict(scan.attrs.get("calibration", {}))
-    first, step = [], []
-    for name in Q:
-        axis = calibration.q_axis(scan.sizes[name])
-        if name in scan.coords:
-            axis = np.asarray(scan[name], float)
-        steps = np.diff(axis)
-        if axis.size < 2 or not _even(steps):
-            msg = f"coordinate {name!r} must be evenly spaced, with two pixels or more"
-            raise SchemaError(msg)
-        first.append(float(axis[0]))
-        step.append(float((axis[-1] - axis[0]) / (axis.size - 1)))
-    return BlockPeaks(detector, (first[0], first[1]), (step[0], step[1]))
-
-
-def _even(steps: Array) -> bool:
-    """Whether steps are equal, up to the rounding of single precision."""
-    return bool(steps[0] != 0 and np.allclose(steps, steps.mean(), rtol=1e-3, atol=0))
+    first, step = detector_axes(scan)
+    return BlockPeaks(detector, first, step)
 
 
 def peak_shapes(max_peaks: int) -> dict[str, tuple[int, ...]]:
@@ -156,9 +141,11 @@ def find_bragg_vectors(scan: xr.Dataset, detector: Detector) -> xr.Dataset:
     Raises
     ------
     SchemaError
-        If `scan` lacks ``pattern`` or its q coordinates are not evenly spaced.
+        If `scan` lacks ``pattern``, its q coordinates are not evenly spaced, or its pixels
+        are not square.
     """
     work = block_peaks(scan, detector)
+    scan = scan.assign_attrs(calibration=calibration_of(scan).to_dict())
     arrays = map_patterns(work, scan[PATTERN.name], peak_shapes(detector.max_peaks))
     return label_peaks(arrays, scan)
 

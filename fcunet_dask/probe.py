@@ -8,8 +8,8 @@ import numpy as np
 import xarray as xr
 from scipy.ndimage import binary_opening
 
+from fcunet_dask._axes import calibration_of
 from fcunet_dask._source import source_of
-from fcunet_dask.calibration import Calibration
 from fcunet_dask.errors import AnalysisError, ParameterError
 from fcunet_dask.kernels.aperture import disk_image
 from fcunet_dask.kernels.gain import counts_per_electron, dark_level
@@ -208,7 +208,7 @@ def _refuse_saturated(brightest: Array, mask: Array, origin: str) -> None:
 def _first_radius(
     scan: xr.Dataset, patterns: Array, mask: Array, semiangle: float | None
 ) -> tuple[float, str]:
-    calibration = Calibration.from_dict(scan.attrs.get("calibration", {}))
+    calibration = calibration_of(scan)
     if semiangle is not None:
         calibration = replace(calibration, semiangle=semiangle)
         if calibration.probe_radius is None:

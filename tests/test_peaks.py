@@ -38,7 +38,7 @@ def one_spot(shape=(3, 4, 10, 14)):
             data[y, x, *at[y, x]] = 10 + y + x
     axes = {
         "q_y": ("q_y", (np.arange(shape[2]) - 5) * 0.02, {"units": "1/Å"}),
-        "q_x": ("q_x", (np.arange(shape[3]) - 7) * 0.05, {"units": "1/Å"}),
+        "q_x": ("q_x", (np.arange(shape[3]) - 7) * -0.02, {"units": "1/Å"}),
         "scan_y": ("scan_y", np.arange(shape[0]) * 2.0, {"units": "nm"}),
     }
     dims = ("scan_y", "scan_x", "q_y", "q_x")
@@ -54,7 +54,7 @@ def test_positions_are_in_the_coordinates_of_the_scan():
         [scan["q_y"].values[at[..., 0]], scan["q_x"].values[at[..., 1]]], -1
     )
     np.testing.assert_allclose(bragg["bragg_q"][:, :, 0], truth, atol=1e-6)
-    covariance = np.array([0.04 * 0.02**2, 0.01 * 0.02 * 0.05, 0.09 * 0.05**2])
+    covariance = 0.02**2 * np.array([0.04, -0.01, 0.09])
     np.testing.assert_allclose(
         bragg["bragg_covariance"][1, 2, 0], covariance, rtol=1e-5
     )
@@ -70,7 +70,7 @@ def test_names_dims_units_and_coordinates():
     assert bragg["bragg_intensity"].attrs["units"] == "counts"
     assert bragg["component"].values.tolist() == ["y", "x"]
     assert bragg["scan_y"].values.tolist() == [0, 2, 4]
-    assert bragg.attrs["calibration"] == {"q_step": 1}
+    assert bragg.attrs["calibration"]["q_step"] == pytest.approx(0.02)  # of the axes
     assert bragg["pattern_status"].dtype == np.uint8
 
 

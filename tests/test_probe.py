@@ -159,7 +159,7 @@ def test_what_cannot_be_measured_is_named(options, error, words, scan):
 
 
 def test_a_probe_larger_than_the_pattern_is_refused(scan):
-    large = scan.drop_vars("probe")
+    large = scan.drop_vars(["probe", "q_y", "q_x"])
     large.attrs = {"calibration": Calibration(q_step=0.001, voltage=200).to_dict()}
     with pytest.raises(AnalysisError, match="does not fit"):
         estimate_probe(large, semiangle=5.0)

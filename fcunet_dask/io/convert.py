@@ -17,6 +17,7 @@ import numpy as np
 import xarray as xr
 
 from fcunet_dask import schema
+from fcunet_dask._axes import calibration_of
 from fcunet_dask._commit import ArraySpec, Block, BlockStore
 from fcunet_dask._places import is_url
 from fcunet_dask._source import Slices, source_of, unread_paths
@@ -134,6 +135,7 @@ def _write(
         raise StoreError(msg)
     spec = _spec(scan["pattern"], shard)
     attrs = {str(key): value for key, value in scan.attrs.items()}
+    attrs["calibration"] = calibration_of(scan).to_dict()
     store = BlockStore.create(
         path,
         {"pattern": spec},

@@ -5,6 +5,7 @@ from pathlib import Path
 import xarray as xr
 
 from fcunet_dask import schema
+from fcunet_dask._axes import calibration_of
 from fcunet_dask._places import located, place
 from fcunet_dask._source import lazy
 from fcunet_dask.calibration import Calibration
@@ -12,6 +13,7 @@ from fcunet_dask.errors import ParameterError, ReaderError
 from fcunet_dask.io.raw import Layout, RawScan, arrange, choose_blocks, scan_source
 from fcunet_dask.io.readers import read_raw
 from fcunet_dask.io.units import calibrate
+from fcunet_dask.types import Array
 
 
 def open_scan(
@@ -83,17 +85,32 @@ def open_scan(
         if values is not None:
             scan[name] = (schema.Q, values)
     scan.attrs = {**raw.attrs, "source": _provenance(location, raw)}
-    return _labelled(scan, known)
+    return _labelled(scan, known, _kept(raw.coords, calibration))
 
 
-def _labelled(scan: xr.Dataset, calibration: Calibration) -> xr.Dataset:
+Coords = dict[str, tuple[Array, str]]
+
+
+def _kept(coords: Coords, explicit: Calibration | None) -> Coords:
+    """Coordinates of the store, but for those whose steps the caller gives."""
+    given = explicit or Calibration()
+    steps = dict.fromkeys(schema.SCAN, given.scan_step)
+    steps |= dict.fromkeys(schema.Q, given.q_step)
+    return {name: axis for name, axis in coords.items() if steps[name] is None}
+
+
+def _labelled(scan: xr.Dataset, calibration: Calibration, kept: Coords) -> xr.Dataset:
     for dims, axis, units in (
         (schema.SCAN, calibration.scan_axis, calibration.scan_units),
         (schema.Q, calibration.q_axis, calibration.q_units),
     ):
-        coords = {d: (d, axis(scan.sizes[d]), {"units": units}) for d in dims}
-        scan = scan.assign_coords(coords)
+        for name in dims:
+            values, unit = kept.get(name, (None, ""))
+            if values is None or unit != units:
+                values = axis(scan.sizes[name])
+            scan = scan.assign_coords({name: (name, values, {"units": units})})
     scan.attrs["calibration"] = calibration.to_dict()
+    scan.attrs["calibration"] = calibration_of(scan).to_dict()
     found = [v for v in (schema.PATTERN, schema.PROBE, schema.MASK) if v.name in scan]
     return schema.annotate(scan, *found)
 

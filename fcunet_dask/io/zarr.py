@@ -13,7 +13,7 @@ from fcunet_dask.calibration import Calibration
 from fcunet_dask.errors import ReaderError
 from fcunet_dask.io.raw import RawScan
 from fcunet_dask.io.units import Axis, metadata
-from fcunet_dask.schema import MASK, PATTERN, PROBE
+from fcunet_dask.schema import MASK, PATTERN, PROBE, SCAN, Q
 from fcunet_dask.types import Array
 
 
@@ -54,6 +54,7 @@ def read_zarr(path: str, dataset: str | None) -> RawScan:
         known=_known(group, name, attrs.pop("calibration", None)),
         probe=_small(group, PROBE.name),
         mask=_small(group, MASK.name),
+        coords=_coords(group) if native else {},
         attrs=attrs,
         digest=digest,
     )
@@ -108,6 +109,15 @@ def _hyperspy_axes(group: zarr.Group, name: str, ndim: int) -> tuple[Axis, ...]:
             return ()
         axes.append(Axis.of(item.attrs.get("scale"), item.attrs.get("units")))
     return tuple(axes)
+
+
+def _coords(group: zarr.Group) -> dict[str, tuple[Array, str]]:
+    arrays = {name: group.get(name) for name in (*SCAN, *Q)}
+    return {
+        name: (np.asarray(array[...]), str(array.attrs.get("units", "")))
+        for name, array in arrays.items()
+        if isinstance(array, zarr.Array)
+    }
 
 
 def _small(group: zarr.Group, name: str) -> Array | None:

@@ -22,7 +22,7 @@ def counts_per_electron(patterns: Array, mask: Array) -> float:
     scale of a pixel: where the four diagonal neighbours, whose noise is not in the
     difference, are most alike. Where a scintillator hides noise from neighbours, sums
     of many pixels say more (`shared_gain`); where single electrons are seen, their
-    counts are the gain.
+    counts are the gain. Where a camera's readout gives negative counts they are not.
 
     Parameters
     ----------
@@ -44,7 +44,8 @@ def counts_per_electron(patterns: Array, mask: Array) -> float:
     if positive.size < 100:
         return 1.0
     least = float(counts[counts > 0].min())
-    step = least if (counts == 0).mean() > _EMPTY else 0.0
+    counted = counts.min() >= 0 and (counts == 0).mean() > _EMPTY
+    step = least if counted else 0.0
     if np.median(level[(level >= np.quantile(positive, 0.7)) & measures]) < 4 * step:
         return step
     around = scipy.ndimage.maximum_filter(counts, (1, 3, 3))[:, 1:-1, 1:-1]

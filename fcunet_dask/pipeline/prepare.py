@@ -6,6 +6,7 @@ from typing import Any, Final
 import numpy as np
 import xarray as xr
 
+from fcunet_dask._axes import calibration_of, detector_axes
 from fcunet_dask.calibration import Calibration
 from fcunet_dask.errors import ParameterError
 from fcunet_dask.io import open_scan
@@ -34,13 +35,16 @@ def prepare_scan(scan: str | Path | xr.Dataset, settings: Settings) -> xr.Datase
     Raises
     ------
     ReaderError, SchemaError, ParameterError
-        If it is no scan, or a region of the settings holds no position of it.
+        If it is no scan, its pixels are not square, or a region of the settings holds
+        no position of it.
     """
     if not isinstance(scan, xr.Dataset):
         scan = open_scan(scan, calibration=settings.calibration)
     elif settings.calibration is not None:
         scan = _recalibrated(validate(scan, PATTERN), settings.calibration)
     validate(scan, PATTERN)
+    detector_axes(scan)
+    scan = scan.assign_attrs(calibration=calibration_of(scan).to_dict())
     _check_regions(scan, settings)
     if scan[PATTERN.name].chunks is None:
         scan = scan.chunk(dict.fromkeys(SCAN, BLOCK))

@@ -94,6 +94,10 @@ class KinematicRecipe:
         if not (self.dose > 0 and 0 <= self.background < 1 and 0 < self.central <= 1):
             msg = "dose must be positive, background in [0, 1), central in (0, 1]"
             raise ParameterError(msg)
+        inside = zip(self.beam, self.detector, strict=True)
+        if not all(0 <= place <= size - 1 for place, size in inside):
+            msg = f"center {self.center} lies outside of {self.detector} px"
+            raise ParameterError(msg)
 
     @property
     def beam(self) -> tuple[float, float]:

@@ -48,6 +48,18 @@ def test_the_dark_level_of_a_camera(gain, electrons):
         assert dark_level(with_level, mask) == pytest.approx(200 * gain, rel=0.05)
 
 
+@pytest.mark.parametrize("readout", [1.0, 2.0, 3.0])
+def test_whole_numbers_with_readout_noise_are_those_before_rounding(readout):
+    """One electron is one count: but the least count is noise, not an electron."""
+    rng = np.random.default_rng(33)
+    patterns, _, _ = lattice_patterns(rng, 5.0, (96, 96), 24, 2e4, 0.1)
+    patterns = patterns + rng.normal(0, readout, patterns.shape)
+    mask = np.ones(patterns.shape[1:], bool)
+    real, whole = (counts_per_electron(p, mask) for p in (patterns, np.rint(patterns)))
+    assert whole == pytest.approx(real, rel=0.1)
+    assert real > 1.1
+
+
 def test_a_bright_background_is_no_dark_level():
     counts = np.random.default_rng(33).poisson(40.0, (4, 64, 64))
     counts[:, 20:40, 20:40] += np.random.default_rng(34).poisson(400.0, (4, 20, 20))

@@ -172,6 +172,7 @@ def test_a_calibration_of_px():
         {"dose": -1},
         {"background": 1.0},
         {"central": 0.0},
+        {"center": (-30.0, 64.0)},
     ],
 )
 def test_impossible_recipes_are_refused(wrong):
