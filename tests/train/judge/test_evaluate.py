@@ -83,7 +83,7 @@ def test_plots(results):
     _, figures = results
     plots = judge_plots({n: r for n, (r, _) in figures.items()})
     assert set(plots) == {"precision_recall", "dose"}
-    labels = [t.get_text() for t in plots["dose"].axes[0].get_legend().get_texts()]
+    labels = [t.get_text() for t in plots["dose"].legends[0].get_texts()]
     assert labels == ["correlation", "template"]
 
 
