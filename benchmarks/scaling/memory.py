@@ -103,3 +103,4 @@ def linked_scan(folder, gibibytes):
     for name, size in (("scan_y", 16 * rows), ("scan_x", 16 * columns)):
         axis = zarr.open_array(path / name, mode="r+")
         axis.resize((size,))
+        axis[...] = np.arange(size)

@@ -15,6 +15,8 @@ from fcunet_dask.types import Array
 BLOCK_BYTES: Final = 32 * 2**20
 
 Pair = tuple[int, int]
+Coords = dict[str, tuple[Array, str]]
+"""Coordinates and their units, by the names of the axes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,9 +45,8 @@ class RawScan:
         From the metadata of the file, where its frames are in one row.
     probe, mask : numpy.ndarray or None
         (q_y, q_x).
-    coords : dict
-        Coordinates and their units by the names of the scan's axes, as the native store
-        has them.
+    coords : Coords
+        As the native store has them.
     attrs : dict
         Plain JSON to keep with the scan.
     digest : str or None
@@ -63,7 +64,7 @@ class RawScan:
     scan_shape: Pair | None = None
     probe: Array | None = None
     mask: Array | None = None
-    coords: dict[str, tuple[Array, str]] = field(default_factory=dict)
+    coords: Coords = field(default_factory=dict)
     attrs: dict[str, Any] = field(default_factory=dict)
     digest: str | None = None
 

@@ -10,10 +10,16 @@ from fcunet_dask._places import located, place
 from fcunet_dask._source import lazy
 from fcunet_dask.calibration import Calibration
 from fcunet_dask.errors import ParameterError, ReaderError
-from fcunet_dask.io.raw import Layout, RawScan, arrange, choose_blocks, scan_source
+from fcunet_dask.io.raw import (
+    Coords,
+    Layout,
+    RawScan,
+    arrange,
+    choose_blocks,
+    scan_source,
+)
 from fcunet_dask.io.readers import read_raw
 from fcunet_dask.io.units import calibrate
-from fcunet_dask.types import Array
 
 
 def open_scan(
@@ -86,9 +92,6 @@ def open_scan(
             scan[name] = (schema.Q, values)
     scan.attrs = {**raw.attrs, "source": _provenance(location, raw)}
     return _labelled(scan, known, _kept(raw.coords, calibration))
-
-
-Coords = dict[str, tuple[Array, str]]
 
 
 def _kept(coords: Coords, explicit: Calibration | None) -> Coords:

@@ -11,7 +11,7 @@ from fcunet_dask._places import failures, place
 from fcunet_dask._source import ZarrSource
 from fcunet_dask.calibration import Calibration
 from fcunet_dask.errors import ReaderError
-from fcunet_dask.io.raw import RawScan
+from fcunet_dask.io.raw import Coords, RawScan
 from fcunet_dask.io.units import Axis, metadata
 from fcunet_dask.schema import MASK, PATTERN, PROBE, SCAN, Q
 from fcunet_dask.types import Array
@@ -111,7 +111,7 @@ def _hyperspy_axes(group: zarr.Group, name: str, ndim: int) -> tuple[Axis, ...]:
     return tuple(axes)
 
 
-def _coords(group: zarr.Group) -> dict[str, tuple[Array, str]]:
+def _coords(group: zarr.Group) -> Coords:
     arrays = {name: group.get(name) for name in (*SCAN, *Q)}
     return {
         name: (np.asarray(array[...]), str(array.attrs.get("units", "")))
