@@ -61,15 +61,15 @@ def measure(folder, gibibytes):
     """Run the whole analysis; return patterns, seconds, and peaks of the workers."""
     store = folder / "scan.zarr"
     number = write(store, gibibytes)
-    with connect_cluster("local", n_workers=WORKERS, memory_limit=GIB) as client:
+    client = connect_cluster("local", n_workers=WORKERS, memory_limit=GIB)
+    with client, client.cluster:
         before = client.run(peak)
         start = time.perf_counter()
         results = run(store, folder / "strain.zarr")
         seconds = time.perf_counter() - start
         after = client.run(peak)
-        client.shutdown()
+        fitted = float(np.isfinite(results.strain_xx).mean())
     restarted = len(set(after) - set(before))
-    fitted = float(np.isfinite(results.strain_xx).mean())
     return number, seconds, before, after, restarted, fitted
 
 

@@ -59,16 +59,14 @@ def memory_one(folder, gibibytes):
     child = SPAWN.Process(target=linked_scan, args=(folder, gibibytes))
     child.start()
     child.join()
-    with fcunet_dask.connect_cluster(
-        "local", n_workers=2, memory_limit="1GiB"
-    ) as client:
+    client = fcunet_dask.connect_cluster("local", n_workers=2, memory_limit="1GiB")
+    with client, client.cluster:
         scan = fcunet_dask.open_scan(folder / "scan.zarr", blocks=(16, 16))
         blocks = scan.pattern.data.npartitions
         client.run(one_block, scan)
         before = client.run(peak_bytes)
         fcunet_dask.run(scan, folder / "out", detector=Same())
         after = client.run(peak_bytes)
-        client.shutdown()
     texts = [", ".join(f"{v / MIB:.0f}" for v in d.values()) for d in (before, after)]
     print(f"| {gibibytes:g} | {blocks} | {texts[0]} | {texts[1]} "
           f"| {peak_bytes() / MIB:.0f} |", flush=True)  # fmt: skip
