@@ -114,7 +114,7 @@ STRAIN_VARIABLES: Final = (
 )
 
 
-def validate(dataset: xr.Dataset, *variables: Variable) -> xr.Dataset:
+def validate(dataset: object, *variables: Variable) -> xr.Dataset:
     """Return `dataset` unchanged, or say what is wrong before any work starts.
 
     Parameters
@@ -132,8 +132,14 @@ def validate(dataset: xr.Dataset, *variables: Variable) -> xr.Dataset:
     Raises
     ------
     SchemaError
-        If a variable is absent, or has other dimensions or another dtype kind.
+        If it is no dataset, or a variable is absent, or has other dimensions or another
+        dtype kind.
     """
+    if not isinstance(dataset, xr.Dataset):
+        msg = (
+            f"expected an xarray.Dataset, got {type(dataset).__name__}: {dataset!r:.60}"
+        )
+        raise SchemaError(msg)
     for spec in variables:
         if spec.name not in dataset:
             msg = (

@@ -51,6 +51,12 @@ def test_what_is_wrong_is_named(scan, words):
         schema.validate(scan, schema.PATTERN)
 
 
+@pytest.mark.parametrize("other", ["scan.zarr", np.zeros((2, 2, 2, 2)), None])
+def test_what_is_no_dataset_is_named(other):
+    with pytest.raises(SchemaError, match=f"Dataset, got {type(other).__name__}"):
+        schema.validate(other, schema.PATTERN)
+
+
 def test_units_follow_those_of_q():
     q = xr.Dataset(
         {"bragg_q": (schema.BRAGG_Q.dims, np.zeros((1, 1, 1, 2)))},

@@ -15,9 +15,10 @@ import numpy as np
 import xarray as xr
 
 from fcunet_dask import schema
+from fcunet_dask._axes import detector_axes
 from fcunet_dask._commit import writing
 from fcunet_dask.calibration import Calibration
-from fcunet_dask.errors import StoreError
+from fcunet_dask.errors import SchemaError, StoreError
 from fcunet_dask.types import Array
 
 _POINT: Final = np.dtype([("qx", "<f8"), ("qy", "<f8"), ("intensity", "<f8")])
@@ -36,8 +37,8 @@ _SLICES: Final = {
 def write_bragg_vectors(
     path: str | Path,
     bragg: xr.Dataset,
+    scan: xr.Dataset,
     *,
-    q_shape: tuple[int, int],
     origin: xr.DataArray | None = None,
     overwrite: bool = False,
 ) -> None:
@@ -50,8 +51,8 @@ def write_bragg_vectors(
     bragg : xarray.Dataset
         ``bragg_q`` (scan_y, scan_x, peak, component), ``bragg_intensity`` (scan_y,
         scan_x, peak), and the attribute ``calibration``; an empty slot is NaN.
-    q_shape : tuple of int
-        Rows and columns of the detector.
+    scan : xarray.Dataset
+        That they were found in: ``pattern`` and its axes say which pixels they are in.
     origin : xarray.DataArray, optional
         Unscattered beam (scan_y, scan_x, component), in the unit of ``bragg_q``.
     overwrite : bool
@@ -60,17 +61,24 @@ def write_bragg_vectors(
     Raises
     ------
     SchemaError
-        If `bragg` lacks a variable.
+        If `bragg` or `scan` lacks a variable, or they have other units.
     StoreError
         If the file exists, or cannot be written.
     """
     schema.validate(bragg, schema.BRAGG_Q, schema.BRAGG_INTENSITY)
+    schema.validate(scan, schema.PATTERN)
+    if schema.q_units(bragg) != schema.q_units(scan):
+        msg = (
+            f"the Bragg vectors are in {schema.q_units(bragg)}, the axes of the scan in "
+            f"{schema.q_units(scan)}: pass the scan that they were found in"
+        )
+        raise SchemaError(msg)
     calibration = Calibration.from_dict(bragg.attrs.get("calibration", {}))
-    pixels = _pixels(bragg["bragg_q"], calibration, q_shape)
+    pixels = _pixels(bragg["bragg_q"], scan)
     points = _ragged(pixels, np.asarray(bragg["bragg_intensity"]))
     known = _calibration(calibration)
     if origin is not None:
-        known |= _origin(_pixels(origin, calibration, q_shape))
+        known |= _origin(_pixels(origin, scan))
     target = _free(path, overwrite=overwrite)
     with writing(target.parent, pixels.nbytes * 2), h5py.File(target, "w") as file:
         root = _root(file, {**known, "_target_paths": ["/braggvectors"]})
@@ -80,7 +88,8 @@ def write_bragg_vectors(
         data.create_dataset("data", points.shape, kind)[...] = points
         bundle = _group(group, "metadatabundle", "metadatabundle")
         shape = _group(bundle, "_braggvectors_shape", "metadata", "Metadata")
-        _items(shape, {"Rshape": points.shape, "Qshape": q_shape})
+        detector = scan[schema.PATTERN.name].shape[2:]
+        _items(shape, {"Rshape": points.shape, "Qshape": detector})
 
 
 def write_strain(
@@ -124,12 +133,10 @@ def write_strain(
         group.create_dataset("dim2", data=labels).attrs["name"] = "_labels_"
 
 
-def _pixels(
-    vectors: xr.DataArray, calibration: Calibration, q_shape: tuple[int, int]
-) -> Array:
+def _pixels(vectors: xr.DataArray, scan: xr.Dataset) -> Array:
     """Return vectors (..., 2) as pixels from the first one, (y, x)."""
-    step = calibration.q_step or 1.0
-    pixels: Array = np.asarray(vectors, np.float64) / step + np.array(q_shape) // 2
+    first, step = detector_axes(scan)
+    pixels: Array = (np.asarray(vectors, np.float64) - first) / step
     return pixels
 
 

@@ -20,10 +20,21 @@ def bragg():
     q[0, 1, 0] = [0.02, 0.04]
     intensity[0, 1, 0] = 700.0
     variables = {
-        "bragg_q": ((*SCAN, "peak", "component"), q),
+        "bragg_q": ((*SCAN, "peak", "component"), q, {"units": "1/Å"}),
         "bragg_intensity": ((*SCAN, "peak"), intensity),
     }
     return xr.Dataset(variables, attrs={"calibration": CALIBRATION})
+
+
+def scan(shape=(128, 96), units="1/Å"):
+    """A scan whose middle pixel is q = 0, without a pattern worth reading."""
+    axes = {
+        name: (name, 0.02 * (np.arange(n) - n // 2), {"units": units})
+        for name, n in zip(("q_y", "q_x"), shape, strict=True)
+    }
+    pattern = np.zeros((2, 3, *shape), np.uint8)
+    attrs = {"calibration": CALIBRATION}
+    return xr.Dataset({"pattern": ((*SCAN, "q_y", "q_x"), pattern)}, axes, attrs)
 
 
 def strain():
@@ -48,7 +59,7 @@ def rows(data):
 
 def test_bragg_vectors_are_raw_pixels_with_x_along_the_rows(tmp_path):
     path = tmp_path / "peaks.h5"
-    write_bragg_vectors(path, bragg(), q_shape=(128, 96))
+    write_bragg_vectors(path, bragg(), scan())
     with h5py.File(path) as file:
         points = rows(file["root/braggvectors/_v_uncal/data"])
         shape = file["root/braggvectors/metadatabundle/_braggvectors_shape"]
@@ -61,9 +72,31 @@ def test_bragg_vectors_are_raw_pixels_with_x_along_the_rows(tmp_path):
     np.testing.assert_allclose(points[0, 1].tolist(), [(65, 50, 700)])
 
 
+def test_pixels_are_those_of_a_scan_that_was_cropped_and_flipped(tmp_path):
+    cut = scan().isel(q_y=slice(20, 90), q_x=slice(None, 10, -1))
+    found = bragg()
+    found["bragg_q"][0, 1, 0] = [cut.q_y[33], cut.q_x[5]]
+    write_bragg_vectors(tmp_path / "peaks.h5", found, cut)
+    with h5py.File(tmp_path / "peaks.h5") as file:
+        points = rows(file["root/braggvectors/_v_uncal/data"])
+        shape = file["root/braggvectors/metadatabundle/_braggvectors_shape/Qshape"]
+        assert tuple(shape) == (70, 85)
+    np.testing.assert_allclose(points[0, 1].tolist(), [(33, 5, 700)])
+
+
+def test_a_scan_of_other_units_or_no_scan_is_refused(tmp_path):
+    with pytest.raises(SchemaError, match=r"are in 1/Å, the axes of the scan in px"):
+        write_bragg_vectors(tmp_path / "b.h5", bragg(), scan(units="px"))
+    with pytest.raises(SchemaError, match="pattern"):
+        write_bragg_vectors(tmp_path / "b.h5", bragg(), strain())
+    with pytest.raises(SchemaError, match=r"Dataset, got str: '/b\.h5'"):
+        write_strain(strain(), "/b.h5")
+    assert not (tmp_path / "b.h5").exists()
+
+
 def test_every_group_has_the_types_that_emd_wants(tmp_path):
     path = tmp_path / "peaks.h5"
-    write_bragg_vectors(path, bragg(), q_shape=(128, 96))
+    write_bragg_vectors(path, bragg(), scan())
     with h5py.File(path) as file:
         assert file.attrs["emd_group_type"] == "file"
         assert (file.attrs["version_major"], file.attrs["version_minor"]) == (1, 0)
@@ -85,7 +118,7 @@ def test_origin_of_each_position_is_in_pixels(tmp_path):
     origin = xr.DataArray(np.zeros((2, 3, 2)), dims=(*SCAN, "component"))
     origin[1, 2] = [0.02, -0.04]
     path = tmp_path / "peaks.h5"
-    write_bragg_vectors(path, bragg(), q_shape=(128, 96), origin=origin)
+    write_bragg_vectors(path, bragg(), scan(), origin=origin)
     with h5py.File(path) as file:
         calibration = file["root/metadatabundle/calibration"]
         assert calibration["qx0"][1, 2] == pytest.approx(65)
@@ -118,6 +151,6 @@ def test_files_are_not_replaced_unasked(tmp_path):
     write_strain(path, strain())
     with pytest.raises(StoreError, match="overwrite=True"):
         write_strain(path, strain())
-    write_bragg_vectors(path, bragg(), q_shape=(128, 96), overwrite=True)
+    write_bragg_vectors(path, bragg(), scan(), overwrite=True)
     with pytest.raises(SchemaError, match="bragg_q"):
-        write_bragg_vectors(tmp_path / "b.h5", strain(), q_shape=(128, 96))
+        write_bragg_vectors(tmp_path / "b.h5", strain(), scan())
