@@ -31,6 +31,7 @@ def fcunet(
     filters: tuple[int, ...] = (24, 48, 96),
     gates: tuple[int, ...] = (8, 16, 16),
     depth: int = 1,
+    late_gates: tuple[int, ...] = (),
 ) -> keras.Model:
     """Build ours: complex gates in Fourier space, and a small U-Net in q-space.
 
@@ -42,6 +43,9 @@ def fcunet(
         Complex channels of the `SpectralGate` of each level.
     depth : int
         Residual blocks of the deepest level and of each on the way up.
+    late_gates : tuple of int
+        Complex channels of a further gate of each level on the way up, finest first,
+        where what passes is no longer counts but disks; none if empty.
 
     Returns
     -------
@@ -58,6 +62,12 @@ def fcunet(
     if not filters or len(gates) != len(filters):
         msg = f"gates must have one number for each of filters {filters}, got {gates}"
         raise ParameterError(msg)
+    if late_gates and len(late_gates) != len(filters) - 1:
+        msg = (
+            f"late_gates must have one number for each of filters {filters} but the "
+            f"last, got {late_gates}"
+        )
+        raise ParameterError(msg)
     pattern, probe, mask = _inputs()
     image = RootIntensity()([pattern, mask])
     maps = ProbeCorrelation()([image, probe])
@@ -70,10 +80,14 @@ def fcunet(
         skips.append(image)
         image = layers.MaxPooling2D()(image)
     image = _deepened(skips.pop(), filters[-1], depth)
-    for width in filters[-2::-1]:
+    late = late_gates or (0,) * (len(filters) - 1)
+    for width, gate in zip(filters[-2::-1], late[::-1], strict=True):
         image = layers.Conv2D(width, 1, use_bias=False)(image)
         image = layers.UpSampling2D()(image)
         image = _convolved(layers.Concatenate()([skips.pop(), image]), width)
+        if gate:
+            gated = layers.Conv2D(width, 1, use_bias=False)(SpectralGate(gate)(image))
+            image = _changed(image, gated)
         image = _deepened(image, width, depth)
     image = layers.Conv2D(4 * len(HEADS), 3, padding="same", dtype="float32")(image)
     output = DepthToSpace(dtype="float32")(image)
@@ -167,11 +181,14 @@ def _deepened(image: Any, width: int, depth: int) -> Any:
         change = layers.Conv2D(width, 3, padding="same", use_bias=False)(
             _convolved(image, width)
         )
-        change = layers.BatchNormalization(
-            momentum=_MOMENTUM, gamma_initializer="zeros"
-        )(change)
-        image = layers.Add()([image, change])
+        image = _changed(image, change)
     return image
+
+
+def _changed(image: Any, change: Any) -> Any:
+    """Add a change, which begins as none."""
+    norm = layers.BatchNormalization(momentum=_MOMENTUM, gamma_initializer="zeros")
+    return layers.Add()([image, norm(change)])
 
 
 def _complex_block(image: Any, width: int, depth: int) -> Any:

@@ -44,6 +44,8 @@ class ArtefactRecipe:
         electron then gives ``gain`` counts, log-uniform.
     sigma : (float, float)
         Gaussian point spread, px.
+    tail : (float, float)
+        Share of the exponential tail of cameras that integrate.
     bad : (float, float)
         Share of hot, and of dead pixels, log-uniform.
     cameras : int
@@ -71,6 +73,7 @@ class ArtefactRecipe:
     spread_noise: float = 0.0
     gain: Range = (2.0, 20.0)
     sigma: Range = (0.3, 1.0)
+    tail: Range = (0.0, 0.3)
     bad: Range = (1e-5, 1e-3)
     cameras: int = 1000
 
@@ -180,7 +183,7 @@ def draw_camera(recipe: ArtefactRecipe, seed: int) -> Camera:
         dead=_log_uniform(rng, *recipe.bad),
         bits=int(rng.choice([12, 14, 16])),
         sigma=rng.uniform(*recipe.sigma),
-        tail=float(light * rng.uniform(0, 0.3)),
+        tail=float(light * rng.uniform(*recipe.tail)),
         reach=rng.uniform(2, 10),
     )
     if light and rng.random() < recipe.spread_noise:

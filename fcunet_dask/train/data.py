@@ -15,6 +15,7 @@ import xarray as xr
 
 from fcunet_dask.calibration import electron_wavelength
 from fcunet_dask.errors import ParameterError
+from fcunet_dask.kernels.aperture import disk_image
 from fcunet_dask.kernels.correlation import bin_patterns
 from fcunet_dask.kernels.spikes import cap_spikes
 from fcunet_dask.model.scale import binning
@@ -33,6 +34,8 @@ from fcunet_dask.types import Array
 
 _EDGE: Final = 0.5
 _MOST_ERASED: Final = 8
+_MADE_SPREAD: Final = np.array([0.03, 0.25])
+"""Relative standard deviations of radius and edge of made probes."""
 _KNOWN: Final = 0.5
 """Share of cameras whose hot and dead pixels the mask knows."""
 
@@ -54,6 +57,9 @@ class DataRecipe:
     erased : float
         Share of patterns that lack some of their disks, so that the network learns to
         find what is there, and not what the lattice makes likely.
+    made : float
+        Share of patterns whose probe is a made disk, as where no vacuum was recorded:
+        about as wide and as soft as theirs, without structure and tails.
     artefacts : ArtefactRecipe
         What happens to the clean patterns.
 
@@ -68,6 +74,7 @@ class DataRecipe:
     fine: float = 0.4
     jitter: float = 0.25
     erased: float = 0.5
+    made: float = 0.0
     artefacts: ArtefactRecipe = field(
         default_factory=lambda: ArtefactRecipe(
             dose=(5e2, 2e6),
@@ -84,7 +91,7 @@ class DataRecipe:
             if not (isinstance(value, int) and value > 0):
                 msg = f"recipe: data.{name} must be a positive number, got {value!r}"
                 raise ParameterError(msg)
-        for name in ("fine", "jitter", "erased"):
+        for name in ("fine", "jitter", "erased", "made"):
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 msg = f"recipe: data.{name} must lie in 0 … 1, got {value!r}"
@@ -184,7 +191,10 @@ def draw_example(
     erased = 0
     if rng.random() < recipe.erased:
         erased = int(rng.integers(1, _MOST_ERASED + 1))
-    return observed_example(clean, artefacts, rng, radius, factor, second, erased)
+    made = bool(recipe.made) and rng.random() < recipe.made
+    return observed_example(
+        clean, artefacts, rng, radius, factor, second, erased=erased, made=made
+    )
 
 
 def _twin(clean: Clean) -> Clean:
@@ -207,7 +217,9 @@ def observed_example(
     radius: float,
     factor: int,
     second: Clean | None = None,
+    *,
     erased: int = 0,
+    made: bool = False,
 ) -> Example:
     """Observe a clean pattern and bin it.
 
@@ -225,6 +237,8 @@ def observed_example(
         Pixels that are added up, along a side.
     erased : int
         Disks to take out, if so many stand alone.
+    made : bool
+        Whether the probe is a made disk.
 
     Returns
     -------
@@ -239,6 +253,7 @@ def observed_example(
         clean = without_disks(clean, rows, radius)
         expected, position, label = _seen(clean, artefacts, second, radius)
     seen = expose(expected, _unsaturated(artefacts, expected.probe), rng)
+    probe = _made_probe(seen.probe, radius, artefacts, rng) if made else seen.probe
     label[_shadowed(position, seen.mask)] = Visibility.FAINT
     top = seen.strength[1:].max(initial=0.0)
     strength = np.concatenate([[1.0], seen.strength[1:] / (top or 1.0)])
@@ -248,7 +263,7 @@ def observed_example(
     pattern = bin_patterns(cap_spikes(seen.pattern[None]), factor)[0] * full
     return Example(
         pattern.astype(np.float32),
-        _middle_binned(seen.probe, factor),
+        _middle_binned(probe, factor),
         full.astype(np.float32),
         (position - 0.5 * (factor - 1)) / factor,
         label,
@@ -281,6 +296,17 @@ def _unsaturated(artefacts: Artefacts, probe: Array) -> Artefacts:
     camera = artefacts.camera
     most = 0.5 * 2.0**camera.bits / camera.gain / float(probe.max())
     return replace(artefacts, probe_dose=min(artefacts.probe_dose, most))
+
+
+def _made_probe(
+    probe: Array, radius: float, artefacts: Artefacts, rng: np.random.Generator
+) -> Array:
+    """Return a disk whose radius and edge are measured about as well as from disks."""
+    edge = np.hypot(np.hypot(_EDGE, artefacts.camera.sigma), artefacts.soft)
+    size = (probe.shape[0], probe.shape[1])
+    wide, soft = np.exp(_MADE_SPREAD * rng.standard_normal(2))
+    middle = (size[0] // 2, size[1] // 2)
+    return disk_image(size, middle, radius * float(wide), float(edge * soft))
 
 
 def _shadowed(position: Array, mask: Array) -> Array:

@@ -64,13 +64,14 @@ def test_by_default_there_are_at_most_two_million_weights(name):
     assert parameters(network) == trained <= 2_000_000
 
 
-def test_residual_blocks_begin_as_the_identity():
+@pytest.mark.parametrize("late", [(), (2,)])
+def test_residual_blocks_begin_as_the_identity(late):
     """Whatever their other weights are; once their scale is not 0 they change much."""
-    network = build_network("fcunet", **SMALL["fcunet"], depth=2)
+    network = build_network("fcunet", **SMALL["fcunet"], depth=2, late_gates=late)
     inputs = list(scene((32, 32), 2))
     normal = [b for b in network.layers if hasattr(b, "gamma")]
     last = [b for b in normal if not np.asarray(b.gamma).any()]
-    assert len(last) == 2 * len(SMALL["fcunet"]["filters"])
+    assert len(last) == 2 * len(SMALL["fcunet"]["filters"]) + len(late)
     first = np.asarray(network(inputs, training=False))
     rng = np.random.default_rng(9)
     for block in last:
@@ -101,7 +102,8 @@ def test_a_file_gives_the_same_bits(name, tmp_path):
         ("unet", {}, r"'unet'.*fcunet_paper"),
         ("fcunet", {"filters": (8, 8), "gates": (2,)}, r"\(8, 8\).*\(2,\)"),
         ("fcunet", {"filters": (), "gates": ()}, "gates"),
-        ("fcunet", {"width": 3}, r"no width; it has \['depth', 'filters', 'gates'\]"),
+        ("fcunet", {"late_gates": (2,)}, r"\(24, 48, 96\) but the last, got \(2,\)"),
+        ("fcunet", {"width": 3}, r"no width; it has \['depth', .* 'late_gates'\]"),
     ],
 )
 def test_networks_that_cannot_be_are_refused(name, options, named):

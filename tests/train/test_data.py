@@ -195,6 +195,24 @@ def test_whoever_makes_the_batches_they_are_the_same(processes, tiny_library, re
         same(one, make_batch(path, recipe, 2, 3, step))
 
 
+@pytest.mark.parametrize("factor", [1, 2, 3])
+def test_a_made_probe_is_a_plain_disk_of_about_the_same_radius(factor):
+    """The vacuum probe has a hole beside its middle; the made one is as round as any."""
+    patterned = clean(96, draw=aperture)
+    radii = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        one = observed_example(patterned, BRIGHT, rng, RADIUS, factor, made=True)
+        middle = np.array(one.probe.shape) // 2
+        assert one.probe[tuple(middle)] == pytest.approx(factor**2, rel=0.01)
+        np.testing.assert_allclose(
+            centre_of_mass(one.probe, middle, 3 * RADIUS), middle, atol=1e-3
+        )
+        radii.append(np.sqrt(one.probe.sum() / np.pi) / RADIUS)
+    assert np.mean(radii) == pytest.approx(1, abs=0.02)
+    assert 0.015 < np.std(radii) < 0.045
+
+
 def test_erased_disks_are_neither_in_the_pattern_nor_in_the_truth():
     whole, without = (
         observed_example(
