@@ -26,6 +26,11 @@ from fcunet_dask.types import Array
 
 _SAMPLE = 36
 _ROUND = 0.97
+_STRUCTURE = 0.3
+_LEAST_DISKS = 3
+_MOVED, _OTHER = 1.08, 1.15
+"""Ratios to the radius of a semi-angle from which on it is not that of the disks: of the
+fit that begins there, and of `search_radius`, which errs by 5 %."""
 _SATURATED = 0.05
 """Share of a probe's pixels at the top of the range that no noise explains."""
 
@@ -41,7 +46,8 @@ def measure_probe(
     """Measure the probe of a scan, from the best there is to measure it with.
 
     In this order: `vacuum`; `region`; a ``probe`` that came with the scan; `semiangle`
-    or that of the calibration; else the disks of the scan themselves.
+    or that of the calibration, unless the disks have another radius by more than 15 %;
+    else the disks of the scan themselves.
 
     Parameters
     ----------
@@ -88,20 +94,20 @@ def measure_probe(
         raise AnalysisError(msg)
     gain = counts_per_electron(patterns, mask)
     if shape is not None:
-        start = DiskStatistics(
-            shape.radius, shape.edge, shape.radius_std, shape.edge_std, 0.3, gain
-        )
+        known = shape.radius, shape.edge, shape.radius_std, shape.edge_std
+        start = DiskStatistics(*known, _STRUCTURE, gain)
     else:
         radius, origin = _first_radius(scan, patterns / gain, mask, semiangle)
-        start = DiskStatistics(radius, 0.5, np.nan, np.nan, 0.3, gain)
+        start = _unmeasured(radius, gain)
     _check_size(start.radius, patterns.shape[1:])
-    statistics = start
-    if find_disks is not None:
-        index, position = find_disks(patterns, mask, start.radius, gain)
-        if len(index) >= 3:
-            statistics = fit_statistics(
-                patterns, mask, index, position, start, fit_shape=shape is None
-            )
+
+    sample = patterns, mask, find_disks, shape is None
+    statistics = _fitted(start, *sample)
+    if origin == "semiangle" and _differ(statistics.radius, start.radius, _MOVED):
+        seen = search_radius(patterns / gain, mask)
+        if _differ(seen, start.radius, _OTHER):
+            origin = f"disks of the scan; semiangle says {start.radius:.2f} px"
+            statistics = _fitted(_unmeasured(seen, gain), *sample)
     return _probe_dataset(scan, image, mask, shape, statistics, origin)
 
 
@@ -224,6 +230,32 @@ def _first_radius(
         )
         raise AnalysisError(msg)
     return radius, "disks of the scan"
+
+
+def _unmeasured(radius: float, gain: float) -> DiskStatistics:
+    """What is expected of disks of which no more than about a radius is known."""
+    return DiskStatistics(radius, 0.5, np.nan, np.nan, _STRUCTURE, gain)
+
+
+def _fitted(
+    start: DiskStatistics,
+    patterns: Array,
+    mask: Array,
+    find_disks: Callable[..., tuple[Array, Array]] | None,
+    fit_shape: bool,  # noqa: FBT001
+) -> DiskStatistics:
+    """What the disks of the scan say, beginning with `start`; that if they are few."""
+    if find_disks is None:
+        return start
+    index, position = find_disks(patterns, mask, start.radius, start.gain)
+    if len(index) < _LEAST_DISKS:
+        return start
+    return fit_statistics(patterns, mask, index, position, start, fit_shape=fit_shape)
+
+
+def _differ(radius: float, other: float, ratio: float) -> bool:
+    """Whether one radius is more than `ratio` times the other; never if unknown, NaN."""
+    return bool(abs(np.log(radius / other)) > np.log(ratio))
 
 
 def _check_size(radius: float, shape: tuple[int, ...]) -> None:

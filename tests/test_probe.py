@@ -20,6 +20,8 @@ SMALL = {
     "g2": (15.0, -4.0),
     "blocks": None,
 }
+SEMIANGLE = 2.1067
+"""mrad, of disks of 4.2 px of 0.02 1/Å at 200 kV (λ = 0.0250793 Å; 4.2 · 0.02 · λ)."""
 
 
 @pytest.fixture(scope="module")
@@ -86,11 +88,21 @@ def test_the_disks_of_the_scan_where_nothing_else_is_known(scan):
 def test_a_probe_made_from_the_semiangle(scan):
     known = scan.drop_vars("probe")
     known.attrs = {"calibration": Calibration(q_step=0.02, voltage=200).to_dict()}
-    probe = estimate_probe(known, semiangle=2.0)
+    probe = estimate_probe(known, semiangle=0.95 * SEMIANGLE)
     assert probe.attrs["origin"] == "semiangle"
     assert probe.attrs["radius"] == pytest.approx(4.2, abs=0.05)  # refined on the disks
     expected = np.pi * (probe.attrs["radius"] ** 2 + probe.attrs["edge"] ** 2)
     assert float(probe["probe"].sum()) == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("wrong", [0.5, 0.7, 1.5, 2.0])
+def test_a_semiangle_that_is_not_that_of_the_disks_is_not_believed(wrong, scan):
+    known = scan.drop_vars("probe")
+    known.attrs = {"calibration": Calibration(q_step=0.02, voltage=200).to_dict()}
+    probe = estimate_probe(known, semiangle=wrong * SEMIANGLE)
+    assert probe.attrs["radius"] == pytest.approx(4.2, abs=0.05)
+    assert probe.attrs["origin"].startswith("disks of the scan; semiangle says ")
+    assert float(probe.attrs["origin"].split()[-2]) == pytest.approx(4.2 * wrong, abs=0.01)
 
 
 def test_what_is_given_comes_before_what_is_found(scan):

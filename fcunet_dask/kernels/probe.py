@@ -21,7 +21,6 @@ from fcunet_dask.kernels.disks import (
 from fcunet_dask.kernels.maxima import local_maxima
 from fcunet_dask.types import Array
 
-"""Median of the χ² distribution of one degree of freedom."""
 _STANDS_OUT = 3.0
 """Least strength of a disk: six times its noise."""
 

@@ -60,9 +60,9 @@ def estimate_probe(
     """Measure the probe of a scan; automatic unless told how.
 
     In this order: `vacuum`; `region`; a ``probe`` that came with the scan; `semiangle`
-    or that of the calibration; else the disks of the scan themselves, the radius that
-    is most like them. Radius and edge are refined on the scan's own disks, except those
-    of a measured probe.
+    or that of the calibration, unless the disks have another radius by more than 15 %;
+    else the disks of the scan themselves, the radius that is most like them. Radius and
+    edge are refined on the scan's own disks, except those of a measured probe.
 
     Parameters
     ----------
