@@ -79,14 +79,14 @@ def measure_probe(
         If the semi-angle is given without voltage and q_step.
     AnalysisError
         If no disk is found, the probe is saturated or does not fit into the pattern, or
-        the camera adds a dark level to integer counts.
+        the camera adds a dark level to whole counts.
     """
     validate(scan, PATTERN)
     patterns = _sample(scan)
     mask = _mask(scan, patterns)
-    _refuse_dark_level(patterns, mask)
     if patterns.dtype.kind == "f":
         patterns = np.where(np.isfinite(patterns), patterns, 0)
+    _refuse_dark_level(patterns, mask)
     image, origin = _measured_image(scan, mask, vacuum, region)
     shape = None if image is None else measure_disk(image, mask)
     if shape is not None and not np.isfinite(shape.radius):
@@ -141,8 +141,8 @@ def _mask(scan: xr.Dataset, patterns: Array) -> Array:
 
 
 def _refuse_dark_level(patterns: Array, mask: Array) -> None:
-    """Refuse counts of a camera with a dark level: all noise is reckoned from counts."""
-    level = dark_level(patterns, mask) if patterns.dtype.kind in "iu" else 0.0
+    """Refuse counts with the dark level of a camera: all noise is reckoned from counts."""
+    level = dark_level(patterns, mask) if _whole_numbers(patterns) else 0.0
     if level:
         msg = (
             f"every pixel holds about {level:.0f} counts that are no electrons, as "
@@ -150,6 +150,11 @@ def _refuse_dark_level(patterns: Array, mask: Array) -> None:
             f"scan['pattern'].astype('float32') - {level:.0f}, or a dark reference"
         )
         raise AnalysisError(msg)
+
+
+def _whole_numbers(patterns: Array) -> bool:
+    """Whether these are counts as a camera wrote them, of whatever type they are now."""
+    return patterns.dtype.kind in "iu" or bool((patterns == np.rint(patterns)).all())
 
 
 def _measured_image(
@@ -233,7 +238,7 @@ def _first_radius(
 
 
 def _unmeasured(radius: float, gain: float) -> DiskStatistics:
-    """What is expected of disks of which no more than about a radius is known."""
+    """Return what is expected of disks of which no more than about a radius is known."""
     return DiskStatistics(radius, 0.5, np.nan, np.nan, _STRUCTURE, gain)
 
 
@@ -242,9 +247,9 @@ def _fitted(
     patterns: Array,
     mask: Array,
     find_disks: Callable[..., tuple[Array, Array]] | None,
-    fit_shape: bool,  # noqa: FBT001
+    fit_shape: bool,
 ) -> DiskStatistics:
-    """What the disks of the scan say, beginning with `start`; that if they are few."""
+    """Ask the disks of the scan, beginning with `start`; which it is if they are few."""
     if find_disks is None:
         return start
     index, position = find_disks(patterns, mask, start.radius, start.gain)

@@ -102,7 +102,9 @@ def test_a_semiangle_that_is_not_that_of_the_disks_is_not_believed(wrong, scan):
     probe = estimate_probe(known, semiangle=wrong * SEMIANGLE)
     assert probe.attrs["radius"] == pytest.approx(4.2, abs=0.05)
     assert probe.attrs["origin"].startswith("disks of the scan; semiangle says ")
-    assert float(probe.attrs["origin"].split()[-2]) == pytest.approx(4.2 * wrong, abs=0.01)
+    assert float(probe.attrs["origin"].split()[-2]) == pytest.approx(
+        4.2 * wrong, abs=0.01
+    )
 
 
 def test_what_is_given_comes_before_what_is_found(scan):
@@ -217,8 +219,9 @@ def test_no_good_pixel_is_lost_to_the_gain(scan):
         assert probe.attrs["gain"] == pytest.approx(gain, rel=0.1)
 
 
-def test_a_dark_level_is_refused_with_its_counts(scan):
-    raised = scan.assign(pattern=scan["pattern"].astype(np.int32) + 100)
+@pytest.mark.parametrize("kind", [np.int32, np.float32])
+def test_a_dark_level_is_refused_with_its_counts(kind, scan):
+    raised = scan.assign(pattern=scan["pattern"].astype(kind) + 100)
     with pytest.raises(AnalysisError, match=r"about (99|100|101) counts that are no"):
         estimate_probe(raised)
     mended = raised.assign(pattern=raised["pattern"].astype("float32") - 100)
