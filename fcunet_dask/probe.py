@@ -15,6 +15,7 @@ from fcunet_dask.kernels.aperture import disk_image
 from fcunet_dask.kernels.gain import counts_per_electron, dark_level
 from fcunet_dask.kernels.masks import find_bad_pixels
 from fcunet_dask.kernels.probe import (
+    ROUND,
     DiskShape,
     DiskStatistics,
     fit_statistics,
@@ -25,7 +26,6 @@ from fcunet_dask.schema import MASK, PATTERN, PROBE, Q, validate
 from fcunet_dask.types import Array
 
 _SAMPLE = 36
-_ROUND = 0.97
 _STRUCTURE = 0.3
 _LEAST_DISKS = 3
 _MOVED, _OTHER = 1.08, 1.15
@@ -285,7 +285,7 @@ def _probe_dataset(
     patterned = False
     if shape is not None:
         center, center_std = shape.center, shape.center_std
-        patterned = shape.likeness < _ROUND
+        patterned = shape.likeness < ROUND
     if image is None:
         image = disk_image(size, center, statistics.radius, statistics.edge)
     attrs: dict[str, Any] = {

@@ -21,6 +21,8 @@ from fcunet_dask.kernels.disks import (
 from fcunet_dask.kernels.maxima import local_maxima
 from fcunet_dask.types import Array
 
+ROUND = 0.97
+"""Likeness from which on the image of a probe is one of a plain disk."""
 _STANDS_OUT = 3.0
 """Least strength of a disk: six times its noise."""
 

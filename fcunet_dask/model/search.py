@@ -33,6 +33,8 @@ POWERS = {"cross": 1.0, "hybrid": 0.8, "phase": 0.0}
 SEARCH_RADIUS = 1.5
 """Disks of radius r are binned by √(r / this) for the search: coarse pixels hold more
 electrons and cost less, too coarse ones start the fit too far off."""
+SHARPEST = 0.3
+"""Least edge of a disk on pixels, px."""
 WINDOW = 1.35
 """Radius of the window of local normalisation over that of the disk."""
 
@@ -279,7 +281,7 @@ def binned_aperture(probe: Aperture, shape: tuple[int, int], factor: int) -> Arr
     """Image of the probe, binned, in the middle of the binned pattern."""
     middle = _middle(shape)
     if probe.image is None:
-        edge = max(probe.edge / factor, 0.3)
+        edge = max(probe.edge / factor, SHARPEST)
         return disk_image(shape, middle, probe.radius / factor, edge)
     fine = np.arange(factor) - 0.5 * (factor - 1)
     y = ((np.arange(shape[0]) - middle[0]) * factor)[:, None] + fine

@@ -17,8 +17,10 @@ from fcunet_dask.calibration import electron_wavelength
 from fcunet_dask.errors import ParameterError
 from fcunet_dask.kernels.aperture import disk_image
 from fcunet_dask.kernels.correlation import bin_patterns
+from fcunet_dask.kernels.probe import ROUND, measure_disk
 from fcunet_dask.kernels.spikes import cap_spikes
 from fcunet_dask.model.scale import binning
+from fcunet_dask.model.search import SHARPEST
 from fcunet_dask.simulate.artefacts import Artefacts, Clean, Observation, expect, expose
 from fcunet_dask.simulate.conditions import ArtefactRecipe, draw_artefacts
 from fcunet_dask.simulate.erasure import lonely_disks, without_disks
@@ -34,8 +36,8 @@ from fcunet_dask.types import Array
 
 _EDGE: Final = 0.5
 _MOST_ERASED: Final = 8
-_MADE_SPREAD: Final = np.array([0.03, 0.25])
-"""Relative standard deviations of radius and edge of made probes."""
+_MADE_SPREAD: Final = np.array([0.01, 0.1])
+"""What radius and edge of made probes err by, where they were measured on disks."""
 _KNOWN: Final = 0.5
 """Share of cameras whose hot and dead pixels the mask knows."""
 
@@ -58,8 +60,8 @@ class DataRecipe:
         Share of patterns that lack some of their disks, so that the network learns to
         find what is there, and not what the lattice makes likely.
     made : float
-        Share of patterns whose probe is a made disk, as where no vacuum was recorded:
-        about as wide and as soft as theirs, without structure and tails.
+        Share of patterns whose probe, if it is a plain disk, is a made one, of measured
+        radius and edge and without tails and noise, as detectors have it.
     artefacts : ArtefactRecipe
         What happens to the clean patterns.
 
@@ -238,7 +240,7 @@ def observed_example(
     erased : int
         Disks to take out, if so many stand alone.
     made : bool
-        Whether the probe is a made disk.
+        Whether the probe, if a plain disk, is a made one.
 
     Returns
     -------
@@ -253,7 +255,7 @@ def observed_example(
         clean = without_disks(clean, rows, radius)
         expected, position, label = _seen(clean, artefacts, second, radius)
     seen = expose(expected, _unsaturated(artefacts, expected.probe), rng)
-    probe = _made_probe(seen.probe, radius, artefacts, rng) if made else seen.probe
+    probe = _made_probe(seen.probe, factor, rng) if made else None
     label[_shadowed(position, seen.mask)] = Visibility.FAINT
     top = seen.strength[1:].max(initial=0.0)
     strength = np.concatenate([[1.0], seen.strength[1:] / (top or 1.0)])
@@ -263,7 +265,7 @@ def observed_example(
     pattern = bin_patterns(cap_spikes(seen.pattern[None]), factor)[0] * full
     return Example(
         pattern.astype(np.float32),
-        _middle_binned(probe, factor),
+        _middle_binned(seen.probe, factor) if probe is None else probe,
         full.astype(np.float32),
         (position - 0.5 * (factor - 1)) / factor,
         label,
@@ -298,15 +300,19 @@ def _unsaturated(artefacts: Artefacts, probe: Array) -> Artefacts:
     return replace(artefacts, probe_dose=min(artefacts.probe_dose, most))
 
 
-def _made_probe(
-    probe: Array, radius: float, artefacts: Artefacts, rng: np.random.Generator
-) -> Array:
-    """Return a disk whose radius and edge are measured about as well as from disks."""
-    edge = np.hypot(np.hypot(_EDGE, artefacts.camera.sigma), artefacts.soft)
-    size = (probe.shape[0], probe.shape[1])
-    wide, soft = np.exp(_MADE_SPREAD * rng.standard_normal(2))
-    middle = (size[0] // 2, size[1] // 2)
-    return disk_image(size, middle, radius * float(wide), float(edge * soft))
+def _made_probe(probe: Array, factor: int, rng: np.random.Generator) -> Array | None:
+    """Return a plain disk, binned, as a detector makes it; None for any other shape."""
+    disk = measure_disk(probe)
+    if not disk.likeness >= ROUND:
+        return None
+    error = np.exp(_MADE_SPREAD * rng.standard_normal(2))
+    radius, edge = np.array([disk.radius, disk.edge]) * error / factor
+    rows, columns = (s // factor for s in probe.shape)
+    middle = (rows // 2, columns // 2)
+    made = disk_image(
+        (rows, columns), middle, float(radius), max(float(edge), SHARPEST)
+    )
+    return made.astype(np.float32)
 
 
 def _shadowed(position: Array, mask: Array) -> Array:

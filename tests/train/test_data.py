@@ -38,6 +38,12 @@ def aperture(shape, center):
     return disk_image(shape, center, RADIUS, 0.5) - 0.8 * hole
 
 
+def ring(shape, center):
+    """An annular aperture."""
+    whole, inner = (disk_image(shape, center, r, 0.5) for r in (RADIUS, 0.6 * RADIUS))
+    return whole - 0.9 * inner
+
+
 def clean(size, draw=disk_image, offsets=OFFSETS):
     """Isolated disks, the direct beam first, in the middle."""
     options = (RADIUS, 0.5) if draw is disk_image else ()
@@ -196,21 +202,35 @@ def test_whoever_makes_the_batches_they_are_the_same(processes, tiny_library, re
 
 
 @pytest.mark.parametrize("factor", [1, 2, 3])
-def test_a_made_probe_is_a_plain_disk_of_about_the_same_radius(factor):
-    """The vacuum probe has a hole beside its middle; the made one is as round as any."""
-    patterned = clean(96, draw=aperture)
+def test_a_made_probe_is_a_plain_disk_of_about_the_measured_radius(factor):
+    counted = replace(BRIGHT, probe_dose=2e4)
     radii = []
     for seed in range(60):
         rng = np.random.default_rng(seed)
-        one = observed_example(patterned, BRIGHT, rng, RADIUS, factor, made=True)
+        one = observed_example(clean(96), counted, rng, RADIUS, factor, made=True)
         middle = np.array(one.probe.shape) // 2
-        assert one.probe[tuple(middle)] == pytest.approx(factor**2, rel=0.01)
+        assert one.probe[tuple(middle)] == pytest.approx(1, abs=1e-3)
         np.testing.assert_allclose(
             centre_of_mass(one.probe, middle, 3 * RADIUS), middle, atol=1e-3
         )
-        radii.append(np.sqrt(one.probe.sum() / np.pi) / RADIUS)
+        radii.append(np.sqrt(one.probe.sum() / np.pi) * factor / RADIUS)
     assert np.mean(radii) == pytest.approx(1, abs=0.02)
-    assert 0.015 < np.std(radii) < 0.045
+    assert 0.006 < np.std(radii) < 0.015
+
+
+def test_a_ring_is_never_made_a_disk():
+    seen, made = (
+        observed_example(
+            clean(96, draw=ring),
+            BRIGHT,
+            np.random.default_rng(4),
+            RADIUS,
+            1,
+            made=m,
+        )
+        for m in (False, True)
+    )
+    np.testing.assert_array_equal(made.probe, seen.probe)
 
 
 def test_erased_disks_are_neither_in_the_pattern_nor_in_the_truth():
