@@ -1,11 +1,18 @@
 """Strain maps: how the lattice differs from the unstrained one."""
 
+from typing import Final
+
 import numpy as np
 import xarray as xr
 
 from fcunet_dask._blockwise import map_positions
-from fcunet_dask.errors import ParameterError
-from fcunet_dask.kernels.strain import axes_matrix, strain_covariance, strain_tensor
+from fcunet_dask.errors import ParameterError, SchemaError
+from fcunet_dask.kernels.strain import (
+    axes_matrix,
+    matching_vectors,
+    strain_covariance,
+    strain_tensor,
+)
 from fcunet_dask.schema import (
     G1,
     G2,
@@ -16,6 +23,10 @@ from fcunet_dask.schema import (
     validate,
 )
 from fcunet_dask.types import Array
+
+_OTHER_LATTICE: Final = 0.3
+"""Principal strain from a reference to a basis from which on they are two lattices: twice
+what a position may be stretched by (ADR 0035)."""
 
 
 def compute_strain(
@@ -35,8 +46,9 @@ def compute_strain(
         From `fit_lattice`: ``g1``, ``g2`` (scan_y, scan_x, component) and
         ``lattice_covariance``.
     reference : xarray.Dataset
-        The unstrained lattice, from `reference_lattice`: ``g1``, ``g2``
-        (component) or (grain, component).
+        The unstrained lattice, from `reference_lattice`, also of another scan: ``g1``,
+        ``g2`` (component) or (grain, component). Where these are other vectors of the
+        same lattice, they are exchanged for those of `lattice`.
     axes : {"scan", "detector", "g1"} or float
         Axes of the tensor: x along the scan's x axis (needs the scan rotation of the
         calibration; 0 where it has none), along the detector's, along the reference
@@ -51,17 +63,14 @@ def compute_strain(
 
     Raises
     ------
+    SchemaError
+        If a variable is missing.
     ParameterError
-        If `axes` is unknown, or the reference has another number of grains.
+        If `axes` is unknown, or the reference has another number of grains, another
+        unit, or is another lattice.
     """
     validate(lattice, G1, G2, LATTICE_COVARIANCE)
-    vectors = np.concatenate(
-        [np.atleast_2d(reference[name].values) for name in ("g1", "g2")], axis=1
-    )
-    grains = len(lattice.attrs.get("basis", vectors))
-    if len(vectors) != grains:
-        msg = f"the reference has {len(vectors)} grains, the lattice {grains}"
-        raise ParameterError(msg)
+    vectors = _reference_vectors(reference, lattice)
     angle = _axes_angle(lattice, vectors[0], axes)
     grain = lattice.get("grain_index", xr.zeros_like(lattice["n_indexed"]))
     result = map_positions(
@@ -81,6 +90,39 @@ def compute_strain(
         "axes_degrees": float(np.degrees(angle)),
     }
     return annotate(strain, *STRAIN_VARIABLES, q_units=q_units(lattice))
+
+
+def _reference_vectors(reference: xr.Dataset, lattice: xr.Dataset) -> Array:
+    """(grain, 4): the vectors of the reference that are those of the lattice."""
+    missing = sorted({"g1", "g2"} - set(reference))
+    if missing:
+        msg = f"the reference has no {', '.join(missing)}: take reference_lattice(…)"
+        raise SchemaError(msg)
+    unit, expected = reference["g1"].attrs.get("units"), q_units(lattice)
+    if unit not in (None, expected):
+        msg = f"the reference is in {unit}, the lattice in {expected}"
+        raise ParameterError(msg)
+    vectors = np.concatenate(
+        [np.atleast_2d(reference[name].values) for name in ("g1", "g2")], axis=1
+    )
+    basis = np.asarray(lattice.attrs.get("basis", vectors), float)
+    if len(vectors) != len(basis):
+        msg = f"the reference has {len(vectors)} grains, the lattice {len(basis)}"
+        raise ParameterError(msg)
+    present = np.isfinite(vectors).all(axis=1)
+    for grain, known in enumerate(basis):
+        if not present[grain]:
+            continue
+        found, deformation = matching_vectors(vectors[grain], known)
+        if not deformation <= _OTHER_LATTICE:
+            msg = (
+                f"the reference (g1, g2 as y, x: {vectors[grain].round(4).tolist()}) is "
+                f"another lattice than that of grain {grain} "
+                f"({known.round(4).tolist()}, {expected})"
+            )
+            raise ParameterError(msg)
+        vectors[grain] = found
+    return vectors
 
 
 def _axes_angle(lattice: xr.Dataset, reference: Array, axes: str | float) -> float:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from fcunet_dask import compute_strain, reference_lattice
-from fcunet_dask.errors import ParameterError
+from fcunet_dask.errors import ParameterError, SchemaError
 from fcunet_dask.lattice import given_lattice
 from fcunet_dask.schema import LATTICE_VARIABLES, STRAIN_VARIABLES, annotate, validate
 from hypothesis import given
@@ -149,6 +149,45 @@ def test_grains_are_counted_where_no_attribute_says_how_many():
     np.testing.assert_allclose(strain["rotation"], 0, atol=1e-12)
     only = lattice.isel(scan_y=slice(1, None))
     assert np.isnan(reference_lattice(only)["g1"][0]).all()
+
+
+HEXAGONAL = np.array([[0.0, 0.5], [0.5 * np.sqrt(0.75), -0.25]])
+OBLIQUE = np.array([[0.1, 0.5], [0.4, -0.15]])
+PAIRS = [[[1, 0], [0, 1]], [[0, 1], [1, 0]], [[0, 1], [-1, 0]], [[1, 1], [0, 1]]]
+PAIRS += [[[-1, 0], [0, -1]], [[0, 1], [-1, -1]], [[1, 0], [1, 1]], [[1, 1], [-1, 0]]]
+
+
+@pytest.mark.parametrize("turn", [-10.0, 0.0, 8.0])
+@pytest.mark.parametrize("pair", PAIRS)
+@pytest.mark.parametrize("crystal", [SQUARE, HEXAGONAL, OBLIQUE])
+def test_a_reference_in_other_vectors_of_the_lattice_is_the_same(crystal, pair, turn):
+    """As that of another scan, whose shortest vectors may be others."""
+    U = np.array([[0.98, 0.004], [0.004, 1.01]])
+    c, s = np.cos(np.radians(turn)), np.sin(np.radians(turn))
+    lattice = lattice_of(np.array([[c, -s], [s, c]]) @ U, np.array(pair) @ crystal)
+    vectors = [lattice[name].values[0, 0] for name in ("g1", "g2")]
+    lattice.attrs["basis"] = [np.concatenate(vectors).tolist()]
+    strain = compute_strain(lattice, given_lattice(*crystal))
+    truth = [-0.02, 0.01, 0.004, np.radians(turn)]
+    np.testing.assert_allclose(four(strain), truth, atol=1e-12)
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0, 50.0])
+def test_a_reference_that_is_another_lattice_is_refused(factor):
+    lattice = lattice_of(STRETCH_X)
+    lattice.attrs["basis"] = [SQUARE.ravel().tolist()]
+    with pytest.raises(ParameterError, match="another lattice than that of grain 0"):
+        compute_strain(lattice, given_lattice(*(factor * SQUARE)))
+
+
+def test_a_reference_in_other_units_or_without_vectors_is_refused():
+    lattice = lattice_of(STRETCH_X)
+    pixels = REFERENCE.copy(deep=True)
+    pixels["g1"].attrs["units"] = "px"
+    with pytest.raises(ParameterError, match="in px, the lattice in 1/Å"):
+        compute_strain(lattice, pixels)
+    with pytest.raises(SchemaError, match="no g2"):
+        compute_strain(lattice, REFERENCE.drop_vars("g2"))
 
 
 def test_it_is_lazy_and_chunks_do_not_matter(never):

@@ -8,9 +8,15 @@ real lattice, exactly zero for any rigid rotation, and equal to the small strain
 towards +y.
 """
 
+from itertools import product
+from typing import Final
+
 import numpy as np
 
 from fcunet_dask.types import Array
+
+_MOST: Final = 2
+"""Largest whole number by which vectors of two reduced bases of one lattice differ."""
 
 
 def strain_tensor(vectors: Array, reference: Array) -> tuple[Array, Array]:
@@ -60,6 +66,44 @@ def strain_tensor(vectors: Array, reference: Array) -> tuple[Array, Array]:
             np.stack([dU[..., 1, 1], dU[..., 0, 0], dU[..., 0, 1], d_angle], axis=-1)
         )
     return strain, np.stack(columns, axis=-1)
+
+
+def matching_vectors(reference: Array, basis: Array) -> tuple[Array, float]:
+    """Describe the lattice of a reference by those of its vectors that a basis has.
+
+    A lattice has many pairs of vectors: of a square one (g₁, g₂) and (g₂, −g₁) are as
+    good. Taken are those, g₀' = M g₀ with integer M, |det M| = 1, that deform least into
+    the basis.
+
+    Parameters
+    ----------
+    reference, basis : numpy.ndarray
+        (4,): g1_y, g1_x, g2_y, g2_x.
+
+    Returns
+    -------
+    vectors : numpy.ndarray
+        (4,): the reference in the vectors of the basis.
+    deformation : float
+        Largest principal strain that is left between the two; ∞ where one is none.
+
+    Examples
+    --------
+    >>> turned, left = matching_vectors(
+    ...     np.array([1.0, 0, 0, 1]), np.array([0, 1.01, -1, 0])
+    ... )
+    >>> turned.tolist(), round(left, 3)
+    ([0.0, 1.0, -1.0, 0.0], 0.01)
+    """
+    unit = np.array(list(product(range(-_MOST, _MOST + 1), repeat=4))).reshape(-1, 2, 2)
+    unit = unit[np.abs(np.rint(np.linalg.det(unit))) == 1]
+    candidates = unit @ reference.reshape(2, 2)
+    change = _inverse(candidates) @ basis.reshape(2, 2)
+    if not np.isfinite(change).all():
+        return reference, float("inf")
+    best = int(np.argmin(((change - np.eye(2)) ** 2).sum((1, 2))))
+    stretch = np.linalg.svd(change[best], compute_uv=False)
+    return candidates[best].ravel(), float(np.abs(stretch - 1).max())
 
 
 def strain_covariance(jacobian: Array, covariance: Array) -> Array:
