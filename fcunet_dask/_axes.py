@@ -14,6 +14,9 @@ _SQUARE = 0.01
 """Most by which the sides of a pixel may differ: disks are round."""
 _SAME = 1e-6
 """Rounding of coordinates."""
+_UNITS = {SCAN: ("nm", "px"), Q: ("1/Å", "px")}
+_PIXEL = 0.99
+"""Least step of coordinates that count pixels."""
 
 
 def detector_axes(scan: xr.Dataset) -> tuple[tuple[float, float], tuple[float, float]]:
@@ -70,13 +73,42 @@ def calibration_of(scan: xr.Dataset) -> Calibration:
     Returns
     -------
     Calibration
+
+    Raises
+    ------
+    SchemaError
+        If coordinates are in other units than nm and 1/Å, or px.
     """
+    for names, units in _UNITS.items():
+        for name in names:
+            if name in scan.coords:
+                _refuse_other_units(scan, name, units)
     known = Calibration.from_dict(scan.attrs.get("calibration", {}))
     q_step = known.q_step
     if q_units(scan) == "1/Å":
         q_step = _common(scan, Q, known.q_step)
     scan_step = known.scan_step and _common(scan, SCAN, known.scan_step)
     return replace(known, q_step=q_step, scan_step=scan_step)
+
+
+def rescaled(axis: Array, step: float) -> Array:
+    """Coordinates of the same pixels, `step` apart: in their order, from their zero."""
+    return axis * (step / abs(_step(axis))) if axis.size > 1 else axis * 0.0
+
+
+def _refuse_other_units(scan: xr.Dataset, name: str, units: tuple[str, str]) -> None:
+    axis = scan[name]
+    unit = axis.attrs.get("units")
+    if not unit and name in Q and q_units(scan) == "px" and axis.size > 1:
+        step = abs(_step(np.asarray(axis, float)))
+        unit = None if step > _PIXEL else f"none, and {step:g} apart"
+    if unit and unit not in units:
+        msg = (
+            f"the units of coordinate {name!r} are {unit}: they must be {units[0]} or "
+            f"{units[1]}. Scale it, scan.assign_coords({name}=({name!r}, values, "
+            f"{{'units': {units[0]!r}}}))"
+        )
+        raise SchemaError(msg)
 
 
 def _common(

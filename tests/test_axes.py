@@ -1,5 +1,7 @@
 """The steps of a scan are those of its coordinates, whatever has become of it."""
 
+import re
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -7,6 +9,8 @@ from fcunet_dask import Calibration, estimate_probe, open_scan, run, save_scan
 from fcunet_dask._axes import calibration_of, detector_axes
 from fcunet_dask.calibration import electron_wavelength
 from fcunet_dask.errors import SchemaError
+from fcunet_dask.pipeline.prepare import prepare_scan
+from fcunet_dask.pipeline.settings import Settings
 from fcunet_dask.schema import SCAN, Q
 
 SEMIANGLE = 4.0 * 0.02 * electron_wavelength(200.0) * 1e3
@@ -54,6 +58,60 @@ def test_steps_that_are_given_win_over_those_of_the_store(calibrated, tmp_path):
     np.testing.assert_allclose(np.diff(opened["q_y"]), 0.03)
     assert opened["scan_x"].values[0] == 4.0
     assert opened.attrs["calibration"]["q_step"] == 0.03
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_flipped_and_cropped_scan_stays_so_when_it_is_given_a_step(
+    stored, calibrated, tmp_path
+):
+    changed = calibrated.isel(q_y=slice(90, 9, -1), scan_x=slice(2, 6))
+    source = changed
+    if stored:
+        source = tmp_path / "scan.zarr"
+        save_scan(changed, source)
+    given = Calibration(q_step=0.03, scan_step=5.0)
+    ready = prepare_scan(source, Settings(calibration=given))
+    np.testing.assert_allclose(ready["q_y"], 1.5 * changed["q_y"], rtol=1e-12)
+    np.testing.assert_allclose(ready["q_x"], 1.5 * changed["q_x"], rtol=1e-12)
+    np.testing.assert_allclose(ready["scan_x"], 2.5 * changed["scan_x"], rtol=1e-12)
+    assert ready.attrs["calibration"]["q_step"] == 0.03
+    assert ready["q_y"].attrs["units"] == "1/Å"
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "known"),
+    [
+        ("scan_x", "Å", "nm or px"),
+        ("scan_y", "µm", "nm or px"),
+        ("q_y", "1/nm", "1/Å or px"),
+        ("q_x", "A^-1", "1/Å or px"),
+    ],
+)
+def test_coordinates_in_other_units_are_refused(
+    name, unit, known, calibrated, tmp_path
+):
+    changed = calibrated.assign_coords(
+        {name: calibrated[name].assign_attrs(units=unit)}
+    )
+    for use in (
+        lambda: save_scan(changed, tmp_path / "scan.zarr"),
+        lambda: run(changed, tmp_path / "out"),
+        lambda: estimate_probe(changed),
+    ):
+        with pytest.raises(
+            SchemaError, match=f"'{name}' are {re.escape(unit)}.*{known}"
+        ):
+            use()
+    assert not (tmp_path / "out").exists()
+
+
+def test_coordinates_of_no_unit_that_count_no_pixels_are_refused(calibrated):
+    plain = calibrated.assign_attrs(calibration={})
+    plain = plain.assign_coords({n: (n, plain[n].values) for n in Q})
+    with pytest.raises(SchemaError, match=r"'q_y' are none, and 0\.02 apart"):
+        estimate_probe(plain)
+    pixels = plain.assign_coords({n: (n, plain[n].values / 0.02) for n in Q})
+    assert estimate_probe(pixels).attrs["radius"] == pytest.approx(4.2, abs=0.15)
 
 
 def test_the_semiangle_is_that_of_binned_pixels(calibrated):

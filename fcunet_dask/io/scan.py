@@ -5,7 +5,7 @@ from pathlib import Path
 import xarray as xr
 
 from fcunet_dask import schema
-from fcunet_dask._axes import calibration_of
+from fcunet_dask._axes import calibration_of, rescaled
 from fcunet_dask._places import located, place
 from fcunet_dask._source import lazy
 from fcunet_dask.calibration import Calibration
@@ -95,11 +95,16 @@ def open_scan(
 
 
 def _kept(coords: Coords, explicit: Calibration | None) -> Coords:
-    """Coordinates of the store, but for those whose steps the caller gives."""
+    """Coordinates of the store, with the steps that the caller gives."""
     given = explicit or Calibration()
-    steps = dict.fromkeys(schema.SCAN, given.scan_step)
-    steps |= dict.fromkeys(schema.Q, given.q_step)
-    return {name: axis for name, axis in coords.items() if steps[name] is None}
+    steps = dict.fromkeys(schema.SCAN, (given.scan_step, given.scan_units))
+    steps |= dict.fromkeys(schema.Q, (given.q_step, given.q_units))
+    kept = dict(coords)
+    for name, (axis, _) in coords.items():
+        step, units = steps[name]
+        if step is not None:
+            kept[name] = rescaled(axis, step), units
+    return kept
 
 
 def _labelled(scan: xr.Dataset, calibration: Calibration, kept: Coords) -> xr.Dataset:

@@ -1,12 +1,12 @@
 """A scan as a run takes it: opened, calibrated, in blocks."""
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import xarray as xr
 
-from fcunet_dask._axes import calibration_of, detector_axes
+from fcunet_dask._axes import calibration_of, detector_axes, rescaled
 from fcunet_dask.calibration import Calibration
 from fcunet_dask.errors import ParameterError
 from fcunet_dask.io import open_scan
@@ -63,15 +63,17 @@ def _check_regions(scan: xr.Dataset, settings: Settings) -> None:
 
 def _recalibrated(scan: xr.Dataset, calibration: Calibration) -> xr.Dataset:
     """Lay what is given of a calibration over that of the scan, and its axes."""
-    sizes = scan[PATTERN.name].sizes
-    axes: dict[str, Any] = {}
-    if calibration.scan_step is not None:
-        units = {"units": calibration.scan_units}
-        axes |= {n: (n, calibration.scan_axis(sizes[n]), units) for n in SCAN}
-    if calibration.q_step is not None:
-        units = {"units": calibration.q_units}
-        axes |= {n: (n, calibration.q_axis(sizes[n]), units) for n in Q}
-    out = scan.assign_coords(axes)
     known = Calibration.from_dict(scan.attrs.get("calibration", {}))
-    out.attrs["calibration"] = calibration.over(known).to_dict()
+    out = scan.assign_attrs(calibration=calibration.over(known).to_dict())
+    for names, step, units, regular in (
+        (SCAN, calibration.scan_step, calibration.scan_units, calibration.scan_axis),
+        (Q, calibration.q_step, calibration.q_units, calibration.q_axis),
+    ):
+        if step is None:
+            continue
+        for name in names:
+            axis = regular(scan.sizes[name])
+            if name in scan.coords:
+                axis = rescaled(np.asarray(scan[name], float), step)
+            out = out.assign_coords({name: (name, axis, {"units": units})})
     return out
