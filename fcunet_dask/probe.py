@@ -83,7 +83,7 @@ def measure_probe(
     """
     validate(scan, PATTERN)
     patterns = _sample(scan)
-    mask = _mask(scan, patterns)
+    mask, gain = _mask_and_gain(scan, patterns)
     if patterns.dtype.kind == "f":
         patterns = np.where(np.isfinite(patterns), patterns, 0)
     _refuse_dark_level(patterns, mask)
@@ -92,7 +92,6 @@ def measure_probe(
     if shape is not None and not np.isfinite(shape.radius):
         msg = f"no disk in the probe ({origin}): it has no counts"
         raise AnalysisError(msg)
-    gain = counts_per_electron(patterns, mask)
     if shape is not None:
         known = shape.radius, shape.edge, shape.radius_std, shape.edge_std
         start = DiskStatistics(*known, _STRUCTURE, gain)
@@ -133,11 +132,20 @@ def _sample(scan: xr.Dataset) -> Array:
     return np.stack(found)
 
 
-def _mask(scan: xr.Dataset, patterns: Array) -> Array:
+def _mask_and_gain(scan: xr.Dataset, patterns: Array) -> tuple[Array, float]:
+    """Pixels that measure, and counts of an electron.
+
+    Each needs the other: hot pixels, smooth but for themselves, look like the noise of a
+    high gain. The first guess is that of the least count, under which more pixels seem
+    hot than are.
+    """
     given = np.ones(patterns.shape[1:], bool)
     if MASK.name in scan:
         given = np.asarray(validate(scan, MASK)[MASK.name])
-    return given & ~find_bad_pixels(patterns, counts_per_electron(patterns, given))
+    positive = patterns[np.isfinite(patterns) & (patterns > 0)]
+    least = float(positive.min()) if positive.size else 1.0
+    gain = counts_per_electron(patterns, given & ~find_bad_pixels(patterns, least))
+    return given & ~find_bad_pixels(patterns, gain), gain
 
 
 def _refuse_dark_level(patterns: Array, mask: Array) -> None:

@@ -107,6 +107,17 @@ def test_a_semiangle_that_is_not_that_of_the_disks_is_not_believed(wrong, scan):
     )
 
 
+@pytest.mark.parametrize("width", [2, 3, 4, 6])
+def test_a_gap_across_the_direct_beam_does_not_make_disks_smaller(width):
+    """Crumbs of the brightest disk are like a small one."""
+    scan = simulate_scan(scan=(4, 8), blocks=None).drop_vars("probe")
+    mask = np.ones((128, 128), bool)
+    first = 64 - width // 2
+    mask[first : first + width] = mask[:, first : first + width] = False
+    probe = estimate_probe(scan.assign(mask=(("q_y", "q_x"), mask)))
+    assert probe.attrs["radius"] == pytest.approx(5, abs=0.05)
+
+
 def test_what_is_given_comes_before_what_is_found(scan):
     vacuum = np.roll(scan["probe"].values, 5, axis=0)
     probe = estimate_probe(scan, vacuum=vacuum, region=(slice(1), slice(1)))
@@ -234,6 +245,26 @@ def test_a_probe_that_just_reaches_the_top_is_not_saturated(scan):
     counts = np.minimum(counts, counts.max())
     counts[counts == counts.max()] = 4095
     assert abs(estimate_probe(scan, vacuum=counts).attrs["radius"] - 4.2) < 0.05
+
+
+@pytest.mark.parametrize("most", [300, 5000])
+def test_hot_pixels_of_any_height_are_not_the_noise_of_a_gain(most):
+    scan = simulate_scan(**SMALL | {"detector": (128, 128)}, dose=5e4, background=0.02)
+    scan = scan.drop_vars("probe")
+    rng = np.random.default_rng(0)
+    rows, columns = rng.integers(0, 128, (2, 40))
+    hot = scan["pattern"].values.astype(np.uint32)
+    hot[:, :, rows, columns] = rng.integers(20, most, 40)
+    plain, found = (
+        estimate_probe(s)
+        for s in (scan, scan.assign(pattern=(scan["pattern"].dims, hot)))
+    )
+    assert found.attrs["gain"] == pytest.approx(1, rel=0.1)
+    marked = ~found["mask"].values
+    assert marked[rows, columns].mean() > 0.8
+    marked[rows, columns] = False
+    assert not marked.any()
+    assert found.attrs["radius"] == pytest.approx(plain.attrs["radius"], abs=0.03)
 
 
 def test_hot_pixels_at_the_top_are_no_saturation(scan):

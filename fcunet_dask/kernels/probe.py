@@ -21,6 +21,9 @@ from fcunet_dask.kernels.disks import (
 from fcunet_dask.kernels.maxima import local_maxima
 from fcunet_dask.types import Array
 
+_WHOLE = 0.8
+"""Least share of a disk's surroundings that measures: crumbs of disks are like small
+ones."""
 ROUND = 0.97
 """Likeness from which on the image of a probe is one of a plain disk."""
 _STANDS_OUT = 3.0
@@ -186,7 +189,8 @@ def _likeness(patterns: Array, mask: Array, radius: float) -> float:
         measures.astype(float),
     )
     likeness, strength = normalized_correlation(counts, prepared)
-    index = local_maxima(likeness, 0.2, int(radius / factor) + 1)
+    whole = prepared.count >= _WHOLE * window.sum()
+    index = local_maxima(np.where(whole, likeness, 0), 0.2, int(radius / factor) + 1)
     strong = strength[tuple(index)]
     index, strong = index[:, strong > _STANDS_OUT], strong[strong > _STANDS_OUT]
     order = np.lexsort((-strong, index[0]))
