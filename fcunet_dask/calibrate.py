@@ -164,7 +164,8 @@ def apply_calibration(
     Returns
     -------
     xarray.Dataset
-        `bragg` with ``bragg_q`` and ``bragg_covariance`` replaced.
+        `bragg` with ``bragg_q`` and ``bragg_covariance`` replaced, and the attribute
+        ``calibrated``.
 
     Raises
     ------
@@ -183,7 +184,7 @@ def apply_calibration(
     position = bragg[BRAGG_Q.name]
     if origin is not None:
         position = position - _like(origin["origin"], position)
-    out = bragg.copy()
+    out = bragg.assign_attrs(calibrated=1)
     if not np.array_equal(matrix, np.eye(2)):
         axes = (COMPONENT, f"{COMPONENT}_")
         turned = xr.DataArray(matrix, dims=(f"{COMPONENT}_", COMPONENT))

@@ -28,7 +28,7 @@ from fcunet_dask.schema import (
     q_units,
     validate,
 )
-from fcunet_dask.types import Array
+from fcunet_dask.types import Array, is_region
 
 _WIDTH = 6 + 36 + 5
 _BETTER = 0.01
@@ -335,6 +335,9 @@ def _region_mask(
             msg = f"the mask has shape {mask.shape}, the scan {shape}"
             raise ParameterError(msg)
         return np.asarray(mask)
+    if region is not None and not is_region(region):
+        msg = f"region is two slices (rows, columns), got {region!r}"
+        raise ParameterError(msg)
     inside = np.zeros(shape, bool)
     inside[region if region is not None else (slice(None), slice(None))] = True
     return inside

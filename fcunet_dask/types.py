@@ -1,4 +1,4 @@
-"""Shared type aliases."""
+"""Shared types."""
 
 from typing import Any, TypeAlias
 
@@ -9,3 +9,12 @@ Array: TypeAlias = NDArray[Any]
 
 Vector: TypeAlias = tuple[float, float]
 """A (y, x) pair, in the unit stated in the docstring."""
+
+
+def is_region(region: Any) -> bool:
+    """Whether this is a region of a scan: two slices, (rows, columns)."""
+    return (
+        isinstance(region, tuple | list)
+        and len(region) == 2
+        and all(isinstance(part, slice) for part in region)
+    )

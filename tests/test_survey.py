@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 from fcunet_dask import save_scan, survey
-from fcunet_dask.errors import ParameterError
+from fcunet_dask.errors import ParameterError, StoreError
 from fcunet_dask.pipeline import Settings, detect, open_results
 
 COMMAND = [sys.executable, "-c", "from fcunet_dask.cli import main; main()", "survey"]
@@ -76,6 +76,26 @@ def test_a_survey_is_gone_on_with(folder, quick, monkeypatch, scan):
     assert [r.state for r in rows] == ["done", "done"]
     after = (folder / "out" / "a.zarr" / "marks" / "complete.json").stat().st_mtime_ns
     assert after >= before
+
+
+def test_rows_of_other_scans_stay_in_the_table(folder, quick):
+    out = folder / "out"
+    survey([folder / "a.zarr", folder / "b.zarr"], out)
+    rows = survey([folder / "c.zarr", folder / "b.zarr"], out)
+    assert [row.scan for row in rows] == [str(folder / n) for n in ("c.zarr", "b.zarr")]
+    written = {row["scan"][-6:]: row["state"] for row in table(out)}
+    assert written == {"c.zarr": "done", "b.zarr": "failed", "a.zarr": "done"}
+    assert len(table(out)) == 3
+
+
+def test_what_is_no_list_of_scans_and_no_table_is_refused(folder):
+    with pytest.raises(ParameterError, match=r"must be a list of paths.*'scan\.npy'"):
+        survey("scan.npy", folder / "out")
+    (folder / "out").mkdir()
+    (folder / "out" / "survey.parquet").write_text("notes")
+    with pytest.raises(StoreError, match=r"survey\.parquet is no table of a survey"):
+        survey([folder / "a.zarr"], folder / "out")
+    assert (folder / "out" / "survey.parquet").read_text() == "notes"
 
 
 def test_overwrite_replaces_results_of_other_settings_alone(folder, quick):

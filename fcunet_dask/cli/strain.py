@@ -180,6 +180,9 @@ def _range(results: xr.Dataset, name: str) -> str:
     if not np.isfinite(values).any():
         return "none"
     factor, unit = (180 / np.pi, "°") if name == "rotation" else (100, "%")
-    low, middle, high = np.nanpercentile(values, [2, 50, 98]) * factor
+    least, low, middle, high, most = (
+        np.nanpercentile(values, [0, 2, 50, 98, 100]) * factor
+    )
     sigma = float(np.nanmedian(np.asarray(results[f"{name}_std"]))) * factor
-    return f"{low:+.3f} … {middle:+.3f} … {high:+.3f} {unit}, σ {sigma:.3f} {unit}"
+    usual = f"{low:+.3f} … {middle:+.3f} … {high:+.3f} {unit}, σ {sigma:.3f} {unit}"
+    return f"{usual} (all {least:+.3f} … {most:+.3f})"

@@ -50,7 +50,8 @@ def write_bragg_vectors(
         Of the file, .h5 by custom.
     bragg : xarray.Dataset
         ``bragg_q`` (scan_y, scan_x, peak, component), ``bragg_intensity`` (scan_y,
-        scan_x, peak), and the attribute ``calibration``; an empty slot is NaN.
+        scan_x, peak), and the attribute ``calibration``; an empty slot is NaN. As
+        `find_bragg_vectors` gives them, not referred to the origin.
     scan : xarray.Dataset
         That they were found in: ``pattern`` and its axes say which pixels they are in.
     origin : xarray.DataArray, optional
@@ -61,12 +62,19 @@ def write_bragg_vectors(
     Raises
     ------
     SchemaError
-        If `bragg` or `scan` lacks a variable, or they have other units.
+        If `bragg` or `scan` lacks a variable, they have other units, or `bragg` was
+        calibrated.
     StoreError
         If the file exists, or cannot be written.
     """
     schema.validate(bragg, schema.BRAGG_Q, schema.BRAGG_INTENSITY)
     schema.validate(scan, schema.PATTERN)
+    if bragg.attrs.get("calibrated"):
+        msg = (
+            "these Bragg vectors went through apply_calibration and are no pixels any "
+            "more: pass those of find_bragg_vectors, and origin= beside them"
+        )
+        raise SchemaError(msg)
     if schema.q_units(bragg) != schema.q_units(scan):
         msg = (
             f"the Bragg vectors are in {schema.q_units(bragg)}, the axes of the scan in "

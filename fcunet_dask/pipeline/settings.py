@@ -10,6 +10,7 @@ from fcunet_dask.calibration import Calibration
 from fcunet_dask.errors import ParameterError
 from fcunet_dask.lattice import given_lattice
 from fcunet_dask.model import DiskDetector
+from fcunet_dask.types import is_region
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +84,7 @@ def _check_kinds(settings: Any) -> None:
         raise ParameterError(msg)
     for name in ("vacuum_region", "reference"):
         region = getattr(settings, name)
-        if region is not None and not _two_slices(region):
+        if region is not None and not is_region(region):
             msg = f"{name} is two slices (rows, columns), got {region!r}"
             raise ParameterError(msg)
     if not (isinstance(settings.grains, int) and settings.grains >= 1):
@@ -94,14 +95,6 @@ def _check_kinds(settings: Any) -> None:
             f"transform must be an invertible 2 × 2 matrix, got {settings.transform!r}"
         )
         raise ParameterError(msg)
-
-
-def _two_slices(region: Any) -> bool:
-    return (
-        isinstance(region, tuple | list)
-        and len(region) == 2
-        and all(isinstance(part, slice) for part in region)
-    )
 
 
 def _invertible(matrix: Any) -> bool:

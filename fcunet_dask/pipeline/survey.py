@@ -18,6 +18,7 @@ from fcunet_dask.errors import (
     MissingDependencyError,
     OtherRunError,
     ParameterError,
+    StoreError,
     StoreInUseError,
 )
 from fcunet_dask.io import open_scan
@@ -98,7 +99,8 @@ def survey(
 
     Results go to ``<out_folder>/<name of the scan>.zarr``, and after every scan the table
     of all of them to ``survey.parquet``. The same survey again goes on: what is done is
-    not done again, what failed is tried again.
+    not done again, what failed is tried again. Rows of other scans that the table has
+    already stay in it.
 
     Parameters
     ----------
@@ -123,13 +125,16 @@ def survey(
     Raises
     ------
     ParameterError
-        If there are no scans.
+        If there are no scans, or they are one string.
     MissingDependencyError
         If pyarrow is not installed.
     StoreError
-        If the table cannot be written.
+        If the table is damaged, or cannot be written.
     """
     _pyarrow()
+    if isinstance(scans, str | Path):
+        msg = f"scans must be a list of paths, got one: pass [{str(scans)!r}]"
+        raise ParameterError(msg)
     paths = [located(s) for s in scans]
     if not paths:
         msg = "no scans: the pattern matches no file"
@@ -138,9 +143,11 @@ def survey(
     outs = [f"{folder}/{name}.zarr" for name in _names(paths)]
     rows = [Scanned(scan=s, out=o) for s, o in zip(paths, outs, strict=True)]
 
+    others = [row for row in read_table(folder) if row.out not in outs]
+
     def note(index: int, row: Scanned) -> None:
         rows[index] = row
-        write_table(rows, folder)
+        write_table([*rows, *others], folder)
         report(rows)
 
     for i, row in enumerate(rows):
@@ -220,6 +227,19 @@ def write_table(rows: Sequence[Scanned], folder: str) -> None:
     )
     with writing(folder, buffer.tell()):
         place(folder).write(TABLE, buffer.getvalue())
+
+
+def read_table(folder: str) -> list[Scanned]:
+    """Return the rows of the table; none where there is none yet."""
+    where, (_, parquet) = place(folder), _pyarrow()
+    if where.stamp(TABLE) is None:
+        return []
+    try:
+        rows = parquet.read_table(BytesIO(where.read(TABLE))).to_pylist()
+        return [Scanned(**row) for row in rows]
+    except (OSError, ValueError, TypeError) as error:
+        msg = f"{folder}/{TABLE} is no table of a survey ({error}): move it away"
+        raise StoreError(msg) from error
 
 
 def _pyarrow() -> tuple[Any, Any]:

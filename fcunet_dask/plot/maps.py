@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from scipy.ndimage import gaussian_filter
 
 from fcunet_dask.plot.figure import NotebookFigure
@@ -33,7 +34,8 @@ def strain_maps(strain: xr.Dataset, *, limit: float | None = None) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        Positions without a lattice are grey.
+        Positions without a lattice are grey; a colour bar ends in an arrow where values
+        lie beyond it.
     """
     figure = NotebookFigure(figsize=(12, 3.4), layout="constrained")
     axes = figure.subplots(1, 4)
@@ -113,8 +115,17 @@ def _map(ax: Axes, values: Any, title: str, data: xr.Dataset, **options: Any) ->
     ax.set_xlabel(f"x ({units})", fontsize=8)
     ax.set_ylabel(f"y ({units})", fontsize=8)
     ax.tick_params(labelsize=7)
-    bar = ax.figure.colorbar(image, ax=ax, shrink=0.8)
+    bar = ax.figure.colorbar(image, ax=ax, shrink=0.8, extend=_beyond(image))
     bar.ax.tick_params(labelsize=7)
+
+
+def _beyond(image: AxesImage) -> str:
+    """On which ends of its colour scale an image has values beyond."""
+    values, (low, high) = np.asarray(image.get_array(), float), image.get_clim()
+    ends = bool((values < low).any()), bool((values > high).any())
+    return {(False, False): "neither", (True, False): "min", (False, True): "max"}.get(
+        ends, "both"
+    )
 
 
 def _extent(data: xr.Dataset) -> tuple[tuple[float, float, float, float], str]:

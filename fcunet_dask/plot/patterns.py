@@ -5,7 +5,9 @@ import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Ellipse
 
+from fcunet_dask._axes import detector_axes
 from fcunet_dask.plot.figure import NotebookFigure
+from fcunet_dask.schema import q_units
 from fcunet_dask.types import Array
 
 
@@ -32,27 +34,27 @@ def pattern(
     figure = NotebookFigure(figsize=(7, 7), layout="constrained")
     ax = figure.subplots()
     image = np.asarray(scan["pattern"].isel(scan_y=at[0], scan_x=at[1]), float)
-    y, x = (np.asarray(scan[n], float) for n in ("q_y", "q_x"))
-    half = 0.5 * (x[1] - x[0])
-    extent = (x[0] - half, x[-1] + half, y[-1] + half, y[0] - half)
+    first, step = np.array(detector_axes(scan))
+    low, high = first - 0.5 * step, first + step * (np.array(image.shape) - 0.5)
+    extent = (low[1], high[1], high[0], low[0])
     root = np.sqrt(np.clip(np.nan_to_num(image), 0, None))
     top = np.percentile(root, 99.8)
     ax.imshow(root, extent=extent, cmap="gray", vmax=max(float(top), 1e-9))
     title = f"position {at[0]}, {at[1]}"
     if results is not None:
         here = results.isel(scan_y=at[0], scan_x=at[1])
-        radius = results.attrs["provenance"]["probe"]["radius"] * 2 * half
+        radius = results.attrs["provenance"]["probe"]["radius"] * abs(step[1])
         for position, covariance in _disks(here):
             ax.add_patch(
                 Circle((position[1], position[0]), radius, fill=False, ec="C1", lw=0.8)
             )
             ax.add_patch(_ellipse(position, covariance))
         transform = np.array(results.attrs["provenance"]["transform"])
-        points = _lattice(here, transform, float(max(np.abs(y).max(), np.abs(x).max())))
+        points = _lattice(here, transform, float(np.abs(extent).max()))
         ax.plot(points[:, 1], points[:, 0], "x", ms=4, mew=0.8, color="C0")
         title += f"; strain ε_xx {100 * float(here['strain_xx']):.3f} %"
         title += f" ± {100 * float(here['strain_xx_std']):.3f} %"
-    units = scan["q_x"].attrs.get("units", "px")
+    units = q_units(scan)
     ax.set(title=title, xlabel=f"q_x ({units})", ylabel=f"q_y ({units})")
     ax.set_xlim(extent[0], extent[1])
     ax.set_ylim(extent[2], extent[3])

@@ -4,6 +4,7 @@ import h5py
 import numpy as np
 import pytest
 import xarray as xr
+from fcunet_dask import apply_calibration
 from fcunet_dask.errors import SchemaError, StoreError
 from fcunet_dask.io.py4dstem import write_bragg_vectors, write_strain
 
@@ -84,9 +85,13 @@ def test_pixels_are_those_of_a_scan_that_was_cropped_and_flipped(tmp_path):
     np.testing.assert_allclose(points[0, 1].tolist(), [(33, 5, 700)])
 
 
-def test_a_scan_of_other_units_or_no_scan_is_refused(tmp_path):
+def test_what_is_in_no_pixels_of_the_scan_is_refused(tmp_path):
     with pytest.raises(SchemaError, match=r"are in 1/Å, the axes of the scan in px"):
         write_bragg_vectors(tmp_path / "b.h5", bragg(), scan(units="px"))
+    covariance = ((*SCAN, "peak", "pair"), np.zeros((2, 3, 4, 3)))
+    calibrated = apply_calibration(bragg().assign(bragg_covariance=covariance))
+    with pytest.raises(SchemaError, match="went through apply_calibration"):
+        write_bragg_vectors(tmp_path / "b.h5", calibrated, scan())
     with pytest.raises(SchemaError, match="pattern"):
         write_bragg_vectors(tmp_path / "b.h5", bragg(), strain())
     with pytest.raises(SchemaError, match=r"Dataset, got str: '/b\.h5'"):

@@ -107,3 +107,29 @@ def test_maps_of_one_row_column_or_position(shape):
     zero = (("scan_y", "scan_x"), np.zeros(shape))
     names = ("strain_xx", "strain_yy", "strain_xy", "rotation", "n_indexed")
     drawn(plot.strain_maps(xr.Dataset(dict.fromkeys(names, zero))))
+
+
+@pytest.mark.parametrize(
+    ("values", "limit", "extend"),
+    [((-2, 2), 0.03, "neither"), ((-2, 5), 0.03, "max"), ((-5, 5), 0.03, "both")],
+)
+def test_a_colour_bar_tells_of_values_beyond_it(values, limit, extend):
+    names = ("strain_xx", "strain_yy", "strain_xy", "rotation")
+    percent = np.resize(values, (3, 4)) / 100
+    strain = xr.Dataset({n: (("scan_y", "scan_x"), percent) for n in names})
+    figure = plot.strain_maps(strain, limit=limit)
+    bars = [ax for ax in figure.axes if hasattr(ax, "_colorbar")]
+    assert [bar._colorbar.extend for bar in bars[:3]] == [extend] * 3
+
+
+def test_disks_of_a_scan_without_coordinates_lie_on_its_pattern(scan, results):
+    pixels = scan[["pattern"]].drop_vars(["q_y", "q_x"]).assign_attrs(calibration={})
+    image = plot.pattern(pixels).axes[0].images[0]
+    rows, columns = scan["pattern"].shape[2:]
+    left, right, bottom, top = image.get_extent()
+    assert (left, right) == (-(columns // 2) - 0.5, columns - columns // 2 - 0.5)
+    assert (top, bottom) == (-(rows // 2) - 0.5, rows - rows // 2 - 0.5)
+    flipped = scan.isel(q_y=slice(None, None, -1))
+    there = [plot.pattern(s).axes[0].images[0].get_extent() for s in (scan, flipped)]
+    np.testing.assert_allclose(there[1][:2], there[0][:2])
+    np.testing.assert_allclose(there[1][2:], there[0][:1:-1])
