@@ -18,6 +18,7 @@ from fcunet_dask.schema import (
     BRAGG_Q,
     COMPONENT,
     COMPONENTS,
+    ORIGIN,
     SCAN,
     annotate,
     q_units,
@@ -169,6 +170,8 @@ def apply_calibration(
 
     Raises
     ------
+    SchemaError
+        If `bragg` or `origin` lacks a variable.
     ParameterError
         If the transform is not an invertible (2, 2) matrix or the scale not positive.
     """
@@ -183,6 +186,7 @@ def apply_calibration(
     matrix = matrix * q_step_scale
     position = bragg[BRAGG_Q.name]
     if origin is not None:
+        validate(origin, ORIGIN)
         position = position - _like(origin["origin"], position)
     out = bragg.assign_attrs(calibrated=1)
     if not np.array_equal(matrix, np.eye(2)):

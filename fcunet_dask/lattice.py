@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from fcunet_dask._blockwise import map_positions
-from fcunet_dask.errors import AnalysisError, ParameterError
+from fcunet_dask.errors import AnalysisError, ParameterError, SchemaError
 from fcunet_dask.kernels.basis import find_bases, histogram_maxima
 from fcunet_dask.kernels.lattice import LatticeFit, LatticeStatus, fit_lattices
 from fcunet_dask.kernels.strain import deformed_vectors, strain_tensor
@@ -24,6 +24,7 @@ from fcunet_dask.schema import (
     N_INDEXED,
     PARAMETER,
     PARAMETERS,
+    Q,
     annotate,
     q_units,
     validate,
@@ -61,9 +62,14 @@ def find_lattice(
 
     Raises
     ------
+    SchemaError
+        If it is no such map.
     AnalysisError
         If there is no lattice: too few spots, or all on a line.
     """
+    if getattr(bragg_map, "dims", None) != Q:
+        msg = f"a Bragg-vector map has dims {Q}: pass that of bragg_vector_map"
+        raise SchemaError(msg)
     step = float(bragg_map["q_y"][1] - bragg_map["q_y"][0])
     position, weight = histogram_maxima(np.asarray(bragg_map), step, radius / 4)
     bases = find_bases(position, weight, radius / 4, 1.3 * radius, most_grains)

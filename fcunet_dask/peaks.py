@@ -100,8 +100,13 @@ def block_peaks(scan: xr.Dataset, detector: Detector) -> BlockPeaks:
     SchemaError
         If `scan` lacks ``pattern``, its q coordinates are not evenly spaced, or its pixels
         are not square.
+    ParameterError
+        If `detector` is none.
     """
     validate(scan, PATTERN)
+    if not hasattr(detector, "max_peaks"):
+        msg = f"detector is {detector!r:.60}: pass load_detector(…, probe)"
+        raise ParameterError(msg)
     first, step = detector_axes(scan)
     return BlockPeaks(detector, first, step)
 

@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 import xarray as xr
 from fcunet_dask import (
+    apply_calibration,
     compute_strain,
+    find_bragg_vectors,
+    find_lattice,
     load_detector,
     open_scan,
+    reference_lattice,
     run,
     save_scan,
     simulate_scan,
@@ -16,6 +20,7 @@ from fcunet_dask import (
 from fcunet_dask._commit import BlockStore
 from fcunet_dask.errors import (
     AnalysisError,
+    ModelError,
     ParameterError,
     ReaderError,
     SchemaError,
@@ -260,3 +265,50 @@ def test_a_reference_with_other_grains_is_refused(scan, tmp_path):
     one = given_lattice((0.1, 0.4), (0.4, -0.1))
     with pytest.raises(ParameterError, match="1 grains, the lattice 2"):
         compute_strain(lattice, one)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda s, p: run(s["pattern"].values, "out"), ParameterError, "got ndarray"),
+        (lambda s, p: run(s, None), ParameterError, "path or a URL, got NoneType"),
+        (lambda s, p: find_bragg_vectors(s, "template"), ParameterError, "'template'"),
+        (lambda s, p: load_detector(p, "template"), ModelError, "no detector"),
+        (
+            lambda s, p: load_detector("template", p, min_scor=1),
+            ParameterError,
+            "no option min_scor; it has .*'min_score'",
+        ),
+        (lambda s, p: find_lattice(s, radius=1), SchemaError, "Bragg-vector map has"),
+        (
+            lambda s, p: apply_calibration(
+                find_bragg_vectors(s, load_detector("template", p)), origin=s["pattern"]
+            ),
+            SchemaError,
+            "Dataset, got DataArray",
+        ),
+        (
+            lambda s, p: reference_lattice(lattice_like(s), region=(0, 2)),
+            ParameterError,
+            "two slices",
+        ),
+    ],
+)
+def test_what_is_of_another_kind_is_named(call, error, words, scan, probe):
+    with pytest.raises(error, match=words):
+        call(scan, probe)
+
+
+def lattice_like(scan):
+    """Every position with the same lattice."""
+    shape = scan["pattern"].shape[:2]
+    vector = np.broadcast_to([0.0, 0.4], (*shape, 2))
+    dims = ("scan_y", "scan_x")
+    return xr.Dataset(
+        {
+            "g1": ((*dims, "component"), vector),
+            "g2": ((*dims, "component"), vector[..., ::-1]),
+            "n_indexed": (dims, np.full(shape, 9)),
+            "lattice_status": (dims, np.zeros(shape, np.uint8)),
+        }
+    )

@@ -6,11 +6,13 @@ created by one of many; it can be replaced by whoever saw it last.
 """
 
 import sys
+from os import PathLike
 from pathlib import Path
 
 from fcunet_dask._places.base import Place, Stamp, age
 from fcunet_dask._places.folder import FolderPlace
 from fcunet_dask._places.objects import ObjectPlace
+from fcunet_dask.errors import ParameterError
 
 __all__ = [
     "FolderPlace",
@@ -25,13 +27,22 @@ __all__ = [
 ]
 
 
-def is_url(where: str | Path) -> bool:
+def is_url(where: object) -> bool:
     """Whether `where` is in an object store (``s3://bucket/prefix``)."""
     return "://" in str(where)
 
 
-def located(where: str | Path) -> str:
-    """Return `where` as an absolute path, or as the URL it is."""
+def located(where: object) -> str:
+    """Return `where` as an absolute path, or as the URL it is.
+
+    Raises
+    ------
+    ParameterError
+        If it is no path.
+    """
+    if not isinstance(where, (str, PathLike)):
+        msg = f"expected a path or a URL, got {type(where).__name__}: {where!r:.60}"
+        raise ParameterError(msg)
     if is_url(where):
         return str(where).rstrip("/")
     return str(Path(where).absolute())

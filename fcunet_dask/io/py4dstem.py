@@ -39,7 +39,7 @@ def write_bragg_vectors(
     bragg: xr.Dataset,
     scan: xr.Dataset,
     *,
-    origin: xr.DataArray | None = None,
+    origin: xr.Dataset | None = None,
     overwrite: bool = False,
 ) -> None:
     """Write Bragg vectors as py4DSTEM's ``BraggVectors``, in raw detector pixels.
@@ -54,16 +54,17 @@ def write_bragg_vectors(
         `find_bragg_vectors` gives them, not referred to the origin.
     scan : xarray.Dataset
         That they were found in: ``pattern`` and its axes say which pixels they are in.
-    origin : xarray.DataArray, optional
-        Unscattered beam (scan_y, scan_x, component), in the unit of ``bragg_q``.
+    origin : xarray.Dataset, optional
+        From `measure_origin`: ``origin`` (scan_y, scan_x, component), the unscattered
+        beam.
     overwrite : bool
         Whether to replace a file that is there.
 
     Raises
     ------
     SchemaError
-        If `bragg` or `scan` lacks a variable, they have other units, or `bragg` was
-        calibrated.
+        If `bragg`, `scan` or `origin` lacks a variable, they have other units, or `bragg`
+        was calibrated.
     StoreError
         If the file exists, or cannot be written.
     """
@@ -86,7 +87,8 @@ def write_bragg_vectors(
     points = _ragged(pixels, np.asarray(bragg["bragg_intensity"]))
     known = _calibration(calibration)
     if origin is not None:
-        known |= _origin(_pixels(origin, scan))
+        schema.validate(origin, schema.ORIGIN)
+        known |= _origin(_pixels(origin["origin"], scan))
     target = _free(path, overwrite=overwrite)
     with writing(target.parent, pixels.nbytes * 2), h5py.File(target, "w") as file:
         root = _root(file, {**known, "_target_paths": ["/braggvectors"]})

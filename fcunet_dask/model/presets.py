@@ -1,12 +1,13 @@
 """Detectors by name."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import xarray as xr
 
-from fcunet_dask.errors import ModelError
+from fcunet_dask.errors import ModelError, ParameterError
 from fcunet_dask.kernels.aperture import normalized_aperture
 from fcunet_dask.model.detector import DiskDetector
 from fcunet_dask.model.fcunet import FCUNet
@@ -48,21 +49,39 @@ def load_detector(
     ------
     ModelError
         If there is no such detector.
+    ParameterError
+        If it has no such option.
     """
     name = str(name)
-    settings = {} if probe is None else _settings(probe)
     if name == "template":
-        return TemplateMatching(**(settings | options))
+        values = _settings(probe) | options
+        return TemplateMatching(**_known(TemplateMatching, values))
     if name in NETWORKS or name.endswith(".keras"):
         weights, own = NETWORKS.get(name, (name, {}))
-        settings.pop("structure", None)  # dynamical patterns: anything may fill a disk
-        return FCUNet(weights=weights, **(settings | own | options))
-    msg = f"no detector {name!r}; there are template, {', '.join(NETWORKS)}, *.keras"
+        values = {"weights": weights, **_settings(probe), **own, **options}
+        if "structure" not in options:  # dynamical patterns: anything may fill a disk
+            values.pop("structure", None)
+        return FCUNet(**_known(FCUNet, values))
+    msg = (
+        f"no detector {name!r:.60}; there are template, {', '.join(NETWORKS)}, *.keras"
+    )
     raise ModelError(msg)
 
 
-def _settings(probe: xr.Dataset) -> dict[str, Any]:
-    """Parameters of a detector that follow from a probe."""
+def _known(kind: type[TemplateMatching | FCUNet], values: dict[str, Any]) -> Any:
+    """Return parameters of a detector, if all are such."""
+    names = [field.name for field in fields(kind) if field.init]
+    unknown = sorted(set(values) - set(names))
+    if unknown:
+        msg = f"{kind.__name__} has no option {', '.join(unknown)}; it has {names}"
+        raise ParameterError(msg)
+    return values
+
+
+def _settings(probe: xr.Dataset | None) -> dict[str, Any]:
+    """Parameters of a detector that follow from a probe; none without one."""
+    if probe is None:
+        return {}
     attrs = probe.attrs
     settings: dict[str, Any] = {
         "radius": attrs["radius"],

@@ -20,9 +20,6 @@ _UNFITTED: Final = 3.0
 """Factor of the standard deviation of a position whose fit failed."""
 _UNEVEN: Final = 0.05
 """What uneven fillings move a fit and a rim by, σ, radii."""
-_HIDDEN: Final = 0.7
-"""Share of the network's standard deviation that a fit is given on top: the network
-knows which disks are filled such that an outline misleads."""
 _MISLED: Final = 0.1
 """What uneven fillings move the outline by, σ, radii, beside a network that knows its
 own errors: it is found with the smallest error of their mean."""
@@ -98,7 +95,9 @@ class Refinement:
 
         Where it failed, or is farther off than 4 σ of both and of what uneven fillings
         explain, the position stays as it is, with 3 × its standard deviation: disks
-        that no outline fits say little about a lattice.
+        that no outline fits say little about a lattice. A fit is given the network's
+        variance on top of its own: the network knows which disks are filled such that
+        an outline misleads.
 
         Parameters
         ----------
@@ -114,7 +113,7 @@ class Refinement:
         xp = namespace(found.position)
         outline = self._outline(patterns, found)
         good = outline.good[:, None]
-        reported = outline.covariance + found.covariance * _HIDDEN**2
+        reported = outline.covariance + found.covariance
         return replace(
             found,
             position=outline.position,

@@ -123,7 +123,7 @@ def test_origin_of_each_position_is_in_pixels(tmp_path):
     origin = xr.DataArray(np.zeros((2, 3, 2)), dims=(*SCAN, "component"))
     origin[1, 2] = [0.02, -0.04]
     path = tmp_path / "peaks.h5"
-    write_bragg_vectors(path, bragg(), scan(), origin=origin)
+    write_bragg_vectors(path, bragg(), scan(), origin=origin.to_dataset(name="origin"))
     with h5py.File(path) as file:
         calibration = file["root/metadatabundle/calibration"]
         assert calibration["qx0"][1, 2] == pytest.approx(65)

@@ -116,7 +116,7 @@ def test_maps_of_one_row_column_or_position(shape):
 def test_a_colour_bar_tells_of_values_beyond_it(values, limit, extend):
     names = ("strain_xx", "strain_yy", "strain_xy", "rotation")
     percent = np.resize(values, (3, 4)) / 100
-    strain = xr.Dataset({n: (("scan_y", "scan_x"), percent) for n in names})
+    strain = xr.Dataset(dict.fromkeys(names, (("scan_y", "scan_x"), percent)))
     figure = plot.strain_maps(strain, limit=limit)
     bars = [ax for ax in figure.axes if hasattr(ax, "_colorbar")]
     assert [bar._colorbar.extend for bar in bars[:3]] == [extend] * 3
