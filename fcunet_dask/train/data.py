@@ -76,7 +76,7 @@ class DataRecipe:
     fine: float = 0.4
     jitter: float = 0.25
     erased: float = 0.5
-    made: float = 0.0
+    made: float = 0.7
     artefacts: ArtefactRecipe = field(
         default_factory=lambda: ArtefactRecipe(
             dose=(5e2, 2e6),
@@ -84,6 +84,7 @@ class DataRecipe:
             scintillator=0.35,
             spread_noise=0.5,
             sigma=(0.3, 1.5),
+            tail=(0.0, 0.5),
         )
     )
 
@@ -193,7 +194,7 @@ def draw_example(
     erased = 0
     if rng.random() < recipe.erased:
         erased = int(rng.integers(1, _MOST_ERASED + 1))
-    made = bool(recipe.made) and rng.random() < recipe.made
+    made = rng.random() < recipe.made
     return observed_example(
         clean, artefacts, rng, radius, factor, second, erased=erased, made=made
     )
