@@ -29,8 +29,8 @@ _SAMPLE = 36
 _STRUCTURE = 0.3
 _LEAST_DISKS = 3
 _MOVED, _OTHER = 1.08, 1.15
-"""Ratios to the radius of a semi-angle from which on it is not that of the disks: of the
-fit that begins there, and of `search_radius`, which errs by 5 %."""
+"""Ratios to the radius of a semi-angle: of a fit that begins there and has come to the end
+of its reach, and of disks that are not those of the semi-angle."""
 _SATURATED = 0.05
 """Share of a probe's pixels at the top of the range that no noise explains."""
 
@@ -104,9 +104,11 @@ def measure_probe(
     statistics = _fitted(start, *sample)
     if origin == "semiangle" and _differ(statistics.radius, start.radius, _MOVED):
         seen = search_radius(patterns / gain, mask)
-        if _differ(seen, start.radius, _OTHER):
+        believed = not _differ(seen, start.radius, _OTHER)
+        nearer = statistics.radius if believed else seen
+        statistics = _fitted(_unmeasured(nearer, gain), *sample)
+        if _differ(statistics.radius, start.radius, _OTHER):
             origin = f"disks of the scan; semiangle says {start.radius:.2f} px"
-            statistics = _fitted(_unmeasured(seen, gain), *sample)
     return _probe_dataset(scan, image, mask, shape, statistics, origin)
 
 

@@ -95,7 +95,7 @@ def test_a_probe_made_from_the_semiangle(scan):
     assert float(probe["probe"].sum()) == pytest.approx(expected, rel=1e-3)
 
 
-@pytest.mark.parametrize("wrong", [0.5, 0.7, 1.5, 2.0])
+@pytest.mark.parametrize("wrong", [0.5, 0.7, 0.8, 1.2, 1.25, 1.3, 1.5, 2.0])
 def test_a_semiangle_that_is_not_that_of_the_disks_is_not_believed(wrong, scan):
     known = scan.drop_vars("probe")
     known.attrs = {"calibration": Calibration(q_step=0.02, voltage=200).to_dict()}
