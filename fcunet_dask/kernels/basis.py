@@ -10,7 +10,10 @@ from fcunet_dask.types import Array
 
 OUTLIERS = 0.02
 """Share of the weight that may lie off the lattice of a single crystal."""
-_MOST_VECTORS = 60
+_MOST_VECTORS = 90
+_MOST_COMPARED = 40
+_MOST_DIFFERENCES = 30
+_MOST_POLISHED = 8
 _MOST_POINTS = 400
 
 
@@ -128,10 +131,11 @@ def find_basis(
 ) -> Basis | None:
     """Find the lattice that explains the spots best.
 
-    Every pair of spots, and of differences of the strongest, is tried; one with a unit
-    cell area A is given the log-likelihood Σ w log[ε + (1 − ε) A N(d; σ)], d the distance
-    of a spot from the nearest lattice point: a fine lattice that passes near everything
-    gains less than a coarse one that hits. Missing spots cost nothing.
+    Every pair of spots, and of differences that many of them have, is tried: the shortest
+    spots may be missing. One with a unit cell area A is given the log-likelihood
+    Σ w log[ε + (1 − ε) A N(d; σ)], d the distance of a spot from the nearest lattice
+    point: a fine lattice that passes near everything gains less than a coarse one that
+    hits. Missing spots cost nothing. The best few are fitted before they are compared.
 
     Parameters
     ----------
@@ -156,13 +160,16 @@ def find_basis(
     away = length > shortest
     if away.sum() < 2:
         return None
-    vectors = _candidates(position[away], weight[away], shortest)
+    vectors = _candidates(position[away], weight[away], shortest, tolerance)
     pairs = _pairs(vectors, shortest)
     if not len(pairs):
         return None
     share = weight / weight.sum()
     score = _log_likelihood(pairs, position, share, tolerance, outliers)
-    best = _polished(pairs[int(np.argmax(score))], position, weight, tolerance)
+    likely = pairs[np.argsort(-score, kind="stable")[:_MOST_POLISHED]]
+    fitted = np.array([_polished(p, position, weight, tolerance) for p in likely])
+    score = _log_likelihood(fitted, position, share, tolerance, outliers)
+    best = fitted[int(np.argmax(score))]
     on = _on_lattice(best, position, 3 * tolerance)
     away_on = on & away
     if np.linalg.matrix_rank(position[away_on], tol=0.1 * shortest) < 2:
@@ -170,15 +177,19 @@ def find_basis(
     return Basis(best, float(weight[away_on].sum() / weight[away].sum()), int(on.sum()))
 
 
-def _candidates(position: Array, weight: Array, shortest: float) -> Array:
-    """Spots, and differences of the strongest, as possible lattice vectors."""
-    strongest = position[np.argsort(-weight, kind="stable")]
-    few = strongest[:10]
-    differences = (few[:, None] - few[None]).reshape(-1, 2)
+def _candidates(
+    position: Array, weight: Array, shortest: float, tolerance: float
+) -> Array:
+    """Spots, and differences that many of them have, as possible lattice vectors."""
+    order = np.argsort(-weight, kind="stable")
+    strongest = position[order]
     inner = strongest[np.argsort(np.hypot(*strongest.T), kind="stable")]
-    vectors = np.concatenate([strongest[:30], inner[:30], differences])
-    half_plane = (vectors[:, 1] > 0) | ((vectors[:, 1] == 0) & (vectors[:, 0] > 0))
-    vectors = np.where(half_plane[:, None], vectors, -vectors)
+    few = strongest[:10]
+    plain = (few[:, None] - few[None]).reshape(-1, 2)
+    some = order[:_MOST_COMPARED]
+    frequent = _frequent_differences(position[some], weight[some], shortest, tolerance)
+    vectors = np.concatenate([strongest[:30], inner[:30], plain, frequent])
+    vectors = _forward(vectors)
     length = np.hypot(*vectors.T)
     vectors = vectors[length > shortest]
     vectors = vectors[np.argsort(np.hypot(*vectors.T), kind="stable")]
@@ -187,6 +198,31 @@ def _candidates(position: Array, weight: Array, shortest: float) -> Array:
         if all(np.hypot(*(vector - v)) > 0.1 * shortest for v in distinct):
             distinct.append(vector)
     return np.array(distinct[:_MOST_VECTORS]).reshape(-1, 2)
+
+
+def _frequent_differences(
+    position: Array, weight: Array, shortest: float, tolerance: float
+) -> Array:
+    """Differences of spots that most pairs have, each the mean of those alike."""
+    first, second = np.triu_indices(len(position), 1)
+    difference = _forward(position[first] - position[second])
+    long = np.hypot(*difference.T) > shortest
+    difference, strength = difference[long], np.minimum(weight[first], weight[second])
+    away = difference[:, None] - difference
+    alike = np.hypot(away[..., 0], away[..., 1]) < 2 * tolerance
+    support = alike @ strength[long]
+    found: list[Array] = []
+    while len(found) < _MOST_DIFFERENCES and support.any():
+        best = alike[int(np.argmax(support))]
+        found.append(np.average(difference[best], axis=0, weights=strength[long][best]))
+        support[best] = 0
+    return np.array(found).reshape(-1, 2)
+
+
+def _forward(vectors: Array) -> Array:
+    """Of each pair ±v the one towards +x."""
+    along = (vectors[:, 1] > 0) | ((vectors[:, 1] == 0) & (vectors[:, 0] > 0))
+    return np.where(along[:, None], vectors, -vectors)
 
 
 def _pairs(vectors: Array, shortest: float) -> Array:

@@ -235,3 +235,28 @@ def test_reduction_ends_where_half_a_vector_is_to_be_taken_off(scale, turn):
     found = reduced(basis)
     assert np.hypot(*found[:2]) == pytest.approx(scale)
     assert abs(np.linalg.det(found.reshape(2, 2))) == pytest.approx(3 * scale**2)
+
+
+@pytest.mark.parametrize(("missing", "least"), [(0.3, 59), (0.5, 58), (0.7, 53)])
+def test_a_lattice_is_found_though_most_of_its_spots_are_missing(missing, least):
+    """Its shortest vectors, too: they are then differences that many spots have."""
+    rng = np.random.default_rng(1)
+    found = 0
+    for _ in range(60):
+        along, between = rng.uniform(0, np.pi), rng.uniform(np.pi / 3, 2 * np.pi / 3)
+        first, second = rng.uniform(8, 14) * np.array([[1.0], [rng.uniform(1, 1.6)]])
+        basis = np.concatenate(
+            [
+                first * [np.sin(along), np.cos(along)],
+                second * [np.sin(along + between), np.cos(along + between)],
+            ]
+        )
+        h, k = (a.ravel()[:, None] for a in np.mgrid[-5:6, -5:6])
+        spots = h * basis[:2] + k * basis[2:]
+        length = np.hypot(*spots.T)
+        there = (length < 60) & ((rng.random(len(spots)) > missing) | (length < 1))
+        weight = np.where(length < 1, 5.0, rng.exponential(size=len(spots)))
+        spots = (spots + rng.normal(scale=0.5, size=spots.shape))[there]
+        answer = find_bases(spots, weight[there], 0.66, 3.4, 1)
+        found += bool(answer) and same_lattice(answer[0].vectors, basis, 0.3)
+    assert found >= least
