@@ -15,8 +15,9 @@ import numpy as np
 
 from fcunet_dask.types import Array
 
-_MOST: Final = 2
-"""Largest whole number by which vectors of two reduced bases of one lattice differ."""
+_INTEGERS: Final = np.array(list(product(range(-2, 3), repeat=4))).reshape(-1, 2, 2)
+_UNIMODULAR: Final = _INTEGERS[np.abs(np.rint(np.linalg.det(_INTEGERS))) == 1]
+"""By what pairs of short vectors of one lattice differ."""
 
 
 def strain_tensor(vectors: Array, reference: Array) -> tuple[Array, Array]:
@@ -95,9 +96,7 @@ def matching_vectors(reference: Array, basis: Array) -> tuple[Array, float]:
     >>> turned.tolist(), round(left, 3)
     ([0.0, 1.0, -1.0, 0.0], 0.01)
     """
-    unit = np.array(list(product(range(-_MOST, _MOST + 1), repeat=4))).reshape(-1, 2, 2)
-    unit = unit[np.abs(np.rint(np.linalg.det(unit))) == 1]
-    candidates = unit @ reference.reshape(2, 2)
+    candidates = _UNIMODULAR @ reference.reshape(2, 2)
     change = _inverse(candidates) @ basis.reshape(2, 2)
     if not np.isfinite(change).all():
         return reference, float("inf")

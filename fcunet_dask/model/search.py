@@ -33,7 +33,7 @@ POWERS = {"cross": 1.0, "hybrid": 0.8, "phase": 0.0}
 SEARCH_RADIUS = 1.5
 """Disks of radius r are binned by √(r / this) for the search: coarse pixels hold more
 electrons and cost less, too coarse ones start the fit too far off."""
-SHARPEST = 0.3
+_SHARPEST = 0.3
 """Least edge of a disk on pixels, px."""
 WINDOW = 1.35
 """Radius of the window of local normalisation over that of the disk."""
@@ -281,8 +281,7 @@ def binned_aperture(probe: Aperture, shape: tuple[int, int], factor: int) -> Arr
     """Image of the probe, binned, in the middle of the binned pattern."""
     middle = _middle(shape)
     if probe.image is None:
-        edge = max(probe.edge / factor, SHARPEST)
-        return disk_image(shape, middle, probe.radius / factor, edge)
+        return binned_disk(probe.radius, probe.edge, shape, factor)
     fine = np.arange(factor) - 0.5 * (factor - 1)
     y = ((np.arange(shape[0]) - middle[0]) * factor)[:, None] + fine
     x = ((np.arange(shape[1]) - middle[1]) * factor)[:, None] + fine
@@ -290,6 +289,14 @@ def binned_aperture(probe: Aperture, shape: tuple[int, int], factor: int) -> Arr
     image = scipy.ndimage.map_coordinates(probe.image, [grid[0].T, grid[1].T], order=1)
     image = image.reshape(shape[0], factor, shape[1], factor).mean(axis=(1, 3))
     return np.asarray(np.clip(image, 0, None))
+
+
+def binned_disk(
+    radius: float, edge: float, shape: tuple[int, int], factor: int
+) -> Array:
+    """Image of a plain disk, of a radius and an edge before binning, in the middle."""
+    edge = max(edge / factor, _SHARPEST)
+    return disk_image(shape, _middle(shape), radius / factor, edge)
 
 
 def _kernel(aperture: Array, kind: Kernel, radius: float) -> Array:

@@ -122,10 +122,8 @@ def _map(ax: Axes, values: Any, title: str, data: xr.Dataset, **options: Any) ->
 def _beyond(image: AxesImage) -> str:
     """On which ends of its colour scale an image has values beyond."""
     values, (low, high) = np.asarray(image.get_array(), float), image.get_clim()
-    ends = bool((values < low).any()), bool((values > high).any())
-    return {(False, False): "neither", (True, False): "min", (False, True): "max"}.get(
-        ends, "both"
-    )
+    below, above = bool((values < low).any()), bool((values > high).any())
+    return ("neither", "min", "max", "both")[below + 2 * above]
 
 
 def _extent(data: xr.Dataset) -> tuple[tuple[float, float, float, float], str]:

@@ -15,12 +15,11 @@ import xarray as xr
 
 from fcunet_dask.calibration import electron_wavelength
 from fcunet_dask.errors import ParameterError
-from fcunet_dask.kernels.aperture import disk_image
 from fcunet_dask.kernels.correlation import bin_patterns
 from fcunet_dask.kernels.probe import ROUND, measure_disk
 from fcunet_dask.kernels.spikes import cap_spikes
 from fcunet_dask.model.scale import binning
-from fcunet_dask.model.search import SHARPEST
+from fcunet_dask.model.search import binned_disk
 from fcunet_dask.simulate.artefacts import Artefacts, Clean, Observation, expect, expose
 from fcunet_dask.simulate.conditions import ArtefactRecipe, draw_artefacts
 from fcunet_dask.simulate.erasure import lonely_disks, without_disks
@@ -307,12 +306,9 @@ def _made_probe(probe: Array, factor: int, rng: np.random.Generator) -> Array | 
     if not disk.likeness >= ROUND:
         return None
     error = np.exp(_MADE_SPREAD * rng.standard_normal(2))
-    radius, edge = np.array([disk.radius, disk.edge]) * error / factor
+    radius, edge = np.array([disk.radius, disk.edge]) * error
     rows, columns = (s // factor for s in probe.shape)
-    middle = (rows // 2, columns // 2)
-    made = disk_image(
-        (rows, columns), middle, float(radius), max(float(edge), SHARPEST)
-    )
+    made = binned_disk(float(radius), float(edge), (rows, columns), factor)
     return made.astype(np.float32)
 
 
