@@ -12,6 +12,7 @@ from fcunet_dask.lattice import find_lattice, fit_lattice, reference_lattice
 from fcunet_dask.model import DiskDetector, load_detector
 from fcunet_dask.peaks import bragg_vector_map, find_bragg_vectors
 from fcunet_dask.pipeline import estimate_probe, plan, run, survey
+from fcunet_dask.pulls import measure_pulls
 from fcunet_dask.simulate import simulate_scan
 from fcunet_dask.strain import compute_strain
 from fcunet_dask.structure import structure_factors
@@ -34,6 +35,7 @@ __all__ = [
     "fit_lattice",
     "load_detector",
     "measure_origin",
+    "measure_pulls",
     "open_scan",
     "plan",
     "plot",

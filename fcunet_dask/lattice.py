@@ -10,6 +10,7 @@ from fcunet_dask._blockwise import map_positions
 from fcunet_dask.errors import AnalysisError, ParameterError, SchemaError
 from fcunet_dask.kernels.basis import find_bases, histogram_maxima
 from fcunet_dask.kernels.lattice import LatticeFit, LatticeStatus, fit_lattices
+from fcunet_dask.kernels.pulls import Pulls, no_pulls
 from fcunet_dask.kernels.strain import deformed_vectors, strain_tensor
 from fcunet_dask.schema import (
     BRAGG_COVARIANCE,
@@ -131,7 +132,9 @@ def _lattice_dataset(vectors: Array, units: str, **more: Any) -> xr.Dataset:
     )
 
 
-def fit_lattice(bragg: xr.Dataset, basis: xr.Dataset) -> xr.Dataset:
+def fit_lattice(
+    bragg: xr.Dataset, basis: xr.Dataset, *, pulls: xr.Dataset | None = None
+) -> xr.Dataset:
     """Origin, g₁ and g₂ of every position, with covariance, lazily.
 
     Disks are indexed on the basis and fitted by robust, weighted least squares
@@ -145,6 +148,9 @@ def fit_lattice(bragg: xr.Dataset, basis: xr.Dataset) -> xr.Dataset:
         origin.
     basis : xarray.Dataset
         From `find_lattice` or `given_lattice`.
+    pulls : xarray.Dataset, optional
+        From `measure_pulls`: errors that the disks of a position share, which the
+        covariance then has, too.
 
     Returns
     -------
@@ -153,6 +159,13 @@ def fit_lattice(bragg: xr.Dataset, basis: xr.Dataset) -> xr.Dataset:
         (scan_y, scan_x, parameter, parameter_), ``residual``, ``n_indexed``,
         ``quality``, ``lattice_status`` (`LatticeStatus`) and ``grain_index`` (scan_y,
         scan_x). Positions that cannot be fitted are NaN.
+
+    Raises
+    ------
+    SchemaError
+        If a variable is missing.
+    ParameterError
+        If the pulls are of another number of grains.
     """
     validate(bragg, BRAGG_Q, BRAGG_COVARIANCE, BRAGG_INTENSITY)
     vectors = np.concatenate([basis["g1"].values, basis["g2"].values], axis=1)
@@ -161,6 +174,7 @@ def fit_lattice(bragg: xr.Dataset, basis: xr.Dataset) -> xr.Dataset:
         [bragg[v.name] for v in (BRAGG_Q, BRAGG_COVARIANCE, BRAGG_INTENSITY)],
         _WIDTH,
         bases=vectors,
+        pulls=_pulls_of_grains(pulls, len(vectors)),
     )
     lattice = _labelled(result)
     lattice.attrs = {
@@ -170,13 +184,30 @@ def fit_lattice(bragg: xr.Dataset, basis: xr.Dataset) -> xr.Dataset:
     return annotate(lattice, *LATTICE_VARIABLES, q_units=q_units(bragg))
 
 
+def _pulls_of_grains(pulls: xr.Dataset | None, grains: int) -> list[Pulls]:
+    if pulls is None:
+        return [no_pulls()] * grains
+    axes, variance = pulls["pull_axes"].values, pulls["pull_variance"].values
+    if len(axes) != grains:
+        msg = f"the pulls are those of {len(axes)} grains, the basis has {grains}"
+        raise ParameterError(msg)
+    return [Pulls(*of_grain) for of_grain in zip(axes, variance, strict=True)]
+
+
 def _lattice_kernel(
-    position: Array, covariance: Array, intensity: Array, bases: Array
+    position: Array,
+    covariance: Array,
+    intensity: Array,
+    bases: Array,
+    pulls: list[Pulls],
 ) -> Array:
     """Disks (n, peaks, ...) → (n, 47): the best grain's fit, and which it was."""
     position = position.astype(float)
     origin = np.zeros((len(position), 2))
-    fits = [fit_lattices(position, covariance, intensity, b, origin) for b in bases]
+    fits = [
+        fit_lattices(position, covariance, intensity, basis, origin, pull)
+        for basis, pull in zip(bases, pulls, strict=True)
+    ]
     if not fits:
         msg = "a basis holds at least one grain"
         raise ParameterError(msg)

@@ -158,6 +158,8 @@ def report(results: xr.Dataset) -> None:
     for g1, g2 in zip(basis["g1"], basis["g2"], strict=True):
         table.add_row("lattice", f"{_lattice(g1, g2, units)} (from {basis['from']})")
     table.add_row("reference", str(provenance["reference"]["from"]))
+    for axes, variance in zip(*provenance["pulls"].values(), strict=True):
+        table.add_row("shared errors", _shared(axes, variance, units))
     table.add_row("positions", _positions(results))
     for name in ("strain_xx", "strain_yy", "strain_xy", "rotation"):
         table.add_row(name, _range(results, name))
@@ -168,6 +170,16 @@ def _lattice(g1: list[float], g2: list[float], units: str) -> str:
     a, b = np.array(g1), np.array(g2)
     angle = np.degrees(np.arccos(a @ b / (np.hypot(*a) * np.hypot(*b))))
     return f"|g₁| {np.hypot(*a):.4g}, |g₂| {np.hypot(*b):.4g} {units}, {angle:.2f}°"
+
+
+def _shared(axes: list[list[float]], variance: list[float], units: str) -> str:
+    """Errors that all disks of a pattern have outwards."""
+    found = [
+        f"{np.sqrt(v):.2g} {units} along y {y:+.2f}, x {x:+.2f}"
+        for (y, x), v in zip(axes, variance, strict=True)
+        if v > 0
+    ]
+    return "; ".join(found) or "none found"
 
 
 def _positions(results: xr.Dataset) -> str:

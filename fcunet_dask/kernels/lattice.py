@@ -7,12 +7,14 @@ residual), and those far off the lattice count less (Huber). The covariance of t
 is that of the weighted estimate under σ² + s², with the full covariance of every disk.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntFlag
 
 import numpy as np
 from scipy.special import bdtrc
 
+from fcunet_dask.kernels.planes import fit_planes, moment_matrix
+from fcunet_dask.kernels.pulls import IndexedDisks, Pulls, pulled_covariance
 from fcunet_dask.kernels.strain import strain_tensor
 from fcunet_dask.types import Array
 
@@ -83,7 +85,7 @@ def fit_lattices(
     intensity: Array,
     basis: Array,
     origin: Array,
-    rounds: int = 3,
+    pulls: Pulls | None = None,
 ) -> LatticeFit:
     """Index the disks of every position on `basis` and fit origin, g₁ and g₂.
 
@@ -99,8 +101,8 @@ def fit_lattices(
         (4,): g1_y, g1_x, g2_y, g2_x, the start.
     origin : numpy.ndarray
         (n, 2): the start.
-    rounds : int
-        Of indexing and fitting; the first takes only the inner disks.
+    pulls : Pulls, optional
+        Errors that the disks of a pattern share; the covariance has them on top.
 
     Returns
     -------
@@ -109,7 +111,24 @@ def fit_lattices(
     Notes
     -----
     A disk is indexed where it is within a quarter of the shortest lattice vector of a
-    lattice point, in units of the fit before.
+    lattice point, in units of the fit before, of which there are three; the first takes
+    only the inner disks.
+    """
+    fit, indexed = index_disks(position, covariance, intensity, basis, origin)
+    if pulls is None or not pulls.variance.any():
+        return fit
+    covariance = fit.covariance.copy()
+    covariance[fit.status == 0] += pulled_covariance(indexed, basis, pulls)
+    return replace(fit, covariance=covariance)
+
+
+def index_disks(
+    position: Array, covariance: Array, intensity: Array, basis: Array, origin: Array
+) -> tuple[LatticeFit, IndexedDisks]:
+    """Return the lattices, as `fit_lattices` without pulls, and the disks on them.
+
+    Parameters are those of `fit_lattices`. Positions without a lattice have no row in
+    the disks.
     """
     disks = _disks(position, covariance, intensity)
     n = len(position)
@@ -119,11 +138,11 @@ def fit_lattices(
     shortest = np.sqrt((np.reshape(basis, (2, 2)) ** 2).sum(1).min())
     reach = _reach(disks, start[:2], 2.4 * shortest)
     fit = _fit_once(disks, start, shortest, reach, passes=1)
-    for left in range(rounds - 2, -1, -1):
+    for passes in (1, 2):
         usable = np.where(fit.determined, fit.parameters, start)
-        passes = 1 if left else 2
         fit = _fit_once(disks, usable, shortest, disks.present, passes)
-    return _checked(disks, fit, np.asarray(basis, float))
+    checked = _checked(disks, fit, np.asarray(basis, float))
+    return checked, _indexed_disks(disks, fit, checked.status == 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +193,19 @@ def _disks(position: Array, covariance: Array, intensity: Array) -> _Disks:
     )
 
 
+def _indexed_disks(disks: _Disks, fit: _Fit, where: Array) -> IndexedDisks:
+    """Disks of the positions that have a lattice, positions first."""
+
+    def rows(*columns: Array) -> Array:
+        return np.stack([c[:, where].T for c in columns], axis=-1)
+
+    return IndexedDisks(
+        position=rows(disks.y, disks.x),
+        index=rows(fit.h, fit.k),
+        weight=fit.weight[:, where].T,
+    )
+
+
 def _reach(disks: _Disks, origin: Array, radius: float) -> Array:
     """Present disks within `radius` of the origin: the ones indexed first."""
     y, x = disks.y - origin[0], disks.x - origin[1]
@@ -194,14 +226,14 @@ def _fit_once(
     robust = on.astype(float)
     for _ in range(passes):
         weight = robust / (variance + scatter + floor)
-        parameters, inverse, determined = _solve(disks, weight, h, k)
+        parameters, inverse, determined = fit_planes((disks.y, disks.x), weight, h, k)
         residual_y, residual_x = _residuals(disks, parameters, h, k)
         distance2 = residual_y**2 + residual_x**2
         scatter = _extra_variance(distance2, variance, on)
         z = np.sqrt(distance2 / (variance + scatter + floor))
         robust = on * np.minimum(1, _HUBER / np.maximum(z, 1e-9))
     weight = robust / (variance + scatter + floor)
-    parameters, inverse, determined = _solve(disks, weight, h, k)
+    parameters, inverse, determined = fit_planes((disks.y, disks.x), weight, h, k)
     residual_y, residual_x = _residuals(disks, parameters, h, k)
     return _Fit(
         parameters,
@@ -251,54 +283,6 @@ def _extra_variance(distance2: Array, variance: Array, on: Array) -> Array:
     return np.where(usable, np.maximum(median, 0), 0.0)
 
 
-def _moments(weight: Array, h: Array, k: Array) -> list[Array]:
-    """Weighted sums of 1, h, k, hh, hk, kk, each (n,)."""
-    wh, wk = weight * h, weight * k
-    return [
-        weight.sum(0),
-        wh.sum(0),
-        wk.sum(0),
-        (wh * h).sum(0),
-        (wh * k).sum(0),
-        (wk * k).sum(0),
-    ]
-
-
-def _symmetric(moments: list[Array]) -> Array:
-    """(n, 3, 3) from the six `_moments`."""
-    s, sh, sk, hh, hk, kk = moments
-    flat = np.stack([s, sh, sk, sh, hh, hk, sk, hk, kk], axis=-1)
-    return flat.reshape(-1, 3, 3)
-
-
-def _solve(
-    disks: _Disks, weight: Array, h: Array, k: Array
-) -> tuple[Array, Array, Array]:
-    """Weighted least squares: parameters (6, n), inverse (n, 3, 3), determined."""
-    s, sh, sk, hh, hk, kk = _moments(weight, h, k)
-    minors = [
-        hh * kk - hk * hk,
-        sk * hk - sh * kk,
-        sh * hk - sk * hh,
-        s * kk - sk * sk,
-        sh * sk - s * hk,
-        s * hh - sh * sh,
-    ]
-    determinant = s * minors[0] + sh * minors[1] + sk * minors[2]
-    determined = determinant > 1e-6 * s * hh * kk
-    determined &= s > 0
-    safe = np.where(determined, determinant, np.inf)
-    a, b, c, d, e, f = minors = [m / safe for m in minors]
-    parameters = np.empty((6, len(s)))
-    for i, values in enumerate((disks.y, disks.x)):
-        weighted = weight * values
-        u, v, w = weighted.sum(0), (weighted * h).sum(0), (weighted * k).sum(0)
-        parameters[i] = a * u + b * v + c * w
-        parameters[i + 2] = b * u + d * v + e * w
-        parameters[i + 4] = c * u + e * v + f * w
-    return parameters, _symmetric(minors), determined
-
-
 def _covariance(disks: _Disks, fit: _Fit) -> Array:
     """Covariance (n, 6, 6) of the estimate: N⁻¹ (Σ w² C ⊗ a aᵀ) N⁻¹."""
     w2 = fit.weight**2
@@ -309,7 +293,7 @@ def _covariance(disks: _Disks, fit: _Fit) -> Array:
         ("yx", disks.yx),
         ("xx", disks.xx + extra),
     ):
-        inner = _symmetric(_moments(w2 * c, fit.h, fit.k))
+        inner = moment_matrix(w2 * c, fit.h, fit.k)
         blocks[name] = fit.inverse @ inner @ fit.inverse
     out = np.empty((w2.shape[1], 6, 6))
     out[:, 0::2, 0::2] = blocks["yy"]

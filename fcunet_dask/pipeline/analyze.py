@@ -21,6 +21,7 @@ from fcunet_dask.lattice import (
 )
 from fcunet_dask.peaks import bragg_vector_map
 from fcunet_dask.pipeline.settings import Settings
+from fcunet_dask.pulls import measure_pulls
 from fcunet_dask.schema import (
     BRAGG_Q,
     COMPONENT,
@@ -38,6 +39,8 @@ from fcunet_dask.types import Array
 
 SAMPLE: Final = 2**16
 """About how many positions the origin and the reference are taken from."""
+PULLED: Final = 2**13
+"""About how many positions tell how disks are pulled together."""
 
 
 def analyze(
@@ -108,13 +111,17 @@ def find_common(
         radius = probe.attrs["radius"] * step
         basis = find_lattice(bragg_map, radius=radius, most_grains=settings.grains)
         how = "Bragg-vector map"
-    reference = _reference(calibrated, basis, settings.reference)
+    sample, chosen = _sample(calibrated, settings.reference)
+    lattice = _fitted(sample, basis)
+    reference = reference_lattice(lattice, mask=chosen)
+    pulls = _measured_pulls(sample, lattice)
     choices["basis"] = {"from": how, **_vectors(basis)}
     choices["reference"] = {
         "from": _words(settings.reference),
         "positions": reference["n_positions"].values.tolist(),
         **_vectors(reference),
     }
+    choices["pulls"] = {name: v.values.tolist() for name, v in pulls.data_vars.items()}
     common = bragg_map.rename(q_y="map_q_y", q_x="map_q_x").to_dataset()
     for name in ("g1", "g2"):
         common[f"basis_{name}"] = basis[name]
@@ -143,7 +150,8 @@ def analyze_block(
     """
     units = q_units(bragg)
     calibrated = _calibrated(bragg, choices, first)
-    lattice = fit_lattice(calibrated, _lattice_of(choices["basis"], units))
+    basis = _lattice_of(choices["basis"], units)
+    lattice = fit_lattice(calibrated, basis, pulls=_pulls_of(choices["pulls"]))
     reference = _lattice_of(choices["reference"], units)
     strain = compute_strain(lattice, reference, axes=choices["axes"])
     results = xr.merge([lattice.drop_attrs(deep=False), strain.drop_attrs(deep=False)])
@@ -225,10 +233,10 @@ def _beam_block(
     return surface_at(coefficients, y[..., 0], x[..., 0], last)
 
 
-def _reference(
-    calibrated: xr.Dataset, basis: xr.Dataset, region: tuple[slice, slice] | None
-) -> xr.Dataset:
-    """Unstrained lattice, from a sample of the region and of the whole."""
+def _sample(
+    calibrated: xr.Dataset, region: tuple[slice, slice] | None
+) -> tuple[xr.Dataset, Array]:
+    """Part of the region and of the whole, evenly, and what of it is in the region."""
     rows, columns = calibrated[BRAGG_Q.name].shape[:2]
     shape = rows, columns
     inside = region or (slice(None), slice(None))
@@ -242,10 +250,31 @@ def _reference(
         chosen.append(np.isin(pick, np.array(part)))
     if (len(picks[0]), len(picks[1])) != shape:
         calibrated = calibrated.isel(scan_y=picks[0], scan_x=picks[1])
-    lattice = fit_lattice(calibrated, basis)
+    return calibrated, chosen[0][:, None] & chosen[1]
+
+
+def _fitted(sample: xr.Dataset, basis: xr.Dataset) -> xr.Dataset:
+    """Return what reference and pulls need of the lattices, in memory."""
     names = [G1.name, G2.name, N_INDEXED.name, LATTICE_STATUS.name, "grain_index"]
-    mask = chosen[0][:, None] & chosen[1]
-    return reference_lattice(lattice[names].compute(), mask=mask)
+    return fit_lattice(sample, basis)[names].compute()
+
+
+def _measured_pulls(sample: xr.Dataset, lattice: xr.Dataset) -> xr.Dataset:
+    """Measure pulls at some thousand positions of the sample."""
+    rows, columns = lattice[N_INDEXED.name].shape
+    y, x = even_steps((rows, columns), PULLED)
+    part = {"scan_y": slice(None, None, y), "scan_x": slice(None, None, x)}
+    return measure_pulls(sample.isel(part), lattice.isel(part))
+
+
+def _pulls_of(pulls: dict[str, Any]) -> xr.Dataset:
+    """Return pulls of each grain, from lists."""
+    return xr.Dataset(
+        {
+            "pull_axes": (("grain", "axis", COMPONENT), np.array(pulls["pull_axes"])),
+            "pull_variance": (("grain", "axis"), np.array(pulls["pull_variance"])),
+        }
+    )
 
 
 def _vectors(basis: xr.Dataset) -> dict[str, Any]:

@@ -66,6 +66,7 @@ def analysis_identity(
         "grains": settings.grains,
         "reference": _region(settings.reference),
         "axes": settings.axes,
+        "pulls": "measured",
         "block": list(block),
         "version": version("fcunet-dask"),
     }

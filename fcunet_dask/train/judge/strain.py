@@ -12,6 +12,7 @@ from fcunet_dask.lattice import fit_lattice, given_lattice, reference_lattice
 from fcunet_dask.model import DiskDetector
 from fcunet_dask.peaks import find_bragg_vectors
 from fcunet_dask.probe import measure_probe
+from fcunet_dask.pulls import measure_pulls
 from fcunet_dask.simulate.evaluation import multilayer_scan
 from fcunet_dask.simulate.scan_store import open_simulated_scan
 from fcunet_dask.simulate.scans import ScanRecipe, lattice_truth
@@ -80,7 +81,8 @@ def measure_strain(
     bragg = find_bragg_vectors(scan, make(probe)).compute()
     bragg = _counting(bragg, threshold)
     basis = given_lattice(*(scan[f"true_{g}"].to_numpy()[0, 0] for g in ("g1", "g2")))
-    lattice = fit_lattice(bragg, basis)
+    pulls = measure_pulls(bragg, fit_lattice(bragg, basis))
+    lattice = fit_lattice(bragg, basis, pulls=pulls)
     mask = np.abs(scan["true_strain_xx"].to_numpy()) < UNSTRAINED
     reference = reference_lattice(lattice, mask=mask)
     return compute_strain(lattice, reference).compute()
