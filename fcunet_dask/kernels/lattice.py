@@ -3,8 +3,9 @@
 Model: q = o + h g₁ + k g₂ for every indexed disk. Disks are weighted by
 1 / (σ² + s²), σ² the variance that came with the disk and s² the scatter that the disks
 of this pattern show beyond it (structure inside disks, mostly; found from the median
-residual), and those far off the lattice count less (Huber). The covariance of the result
-is that of the weighted estimate under σ² + s², with the full covariance of every disk.
+residual), and those far off the lattice count less, or not at all (Tukey's biweight). The
+covariance of the result is that of the weighted estimate under σ² + s², with the full
+covariance of every disk.
 """
 
 from dataclasses import dataclass, replace
@@ -20,7 +21,10 @@ from fcunet_dask.types import Array
 
 MIN_DISKS = 4
 """Disks a lattice needs: three determine it, the fourth says whether it is one."""
-_HUBER = 2.5
+_EXACT = 1e-12
+"""Variance of a disk without error, over the squared shortest lattice vector."""
+_TUKEY = 6.0
+"""Residual, in standard deviations, from which on a disk does not count."""
 _LOOSE = 0.1
 """Largest residual over the shortest lattice vector; chance leaves 0.18."""
 _NEAR = 0.25
@@ -142,7 +146,8 @@ def index_disks(
         usable = np.where(fit.determined, fit.parameters, start)
         fit = _fit_once(disks, usable, shortest, disks.present, passes)
     checked = _checked(disks, fit, np.asarray(basis, float))
-    return checked, _indexed_disks(disks, fit, checked.status == 0)
+    exact = _EXACT * shortest**2
+    return checked, _indexed_disks(disks, fit, checked.status == 0, exact)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,16 +198,20 @@ def _disks(position: Array, covariance: Array, intensity: Array) -> _Disks:
     )
 
 
-def _indexed_disks(disks: _Disks, fit: _Fit, where: Array) -> IndexedDisks:
+def _indexed_disks(
+    disks: _Disks, fit: _Fit, where: Array, exact: float
+) -> IndexedDisks:
     """Disks of the positions that have a lattice, positions first."""
 
     def rows(*columns: Array) -> Array:
         return np.stack([c[:, where].T for c in columns], axis=-1)
 
+    variance = 0.5 * (disks.yy + disks.xx) + fit.scatter + exact
     return IndexedDisks(
         position=rows(disks.y, disks.x),
         index=rows(fit.h, fit.k),
         weight=fit.weight[:, where].T,
+        variance=np.where(fit.on, variance, np.inf)[:, where].T,
     )
 
 
@@ -221,7 +230,7 @@ def _fit_once(
     distance2 = residual_y**2 + residual_x**2
     on = candidates & (distance2 < (_NEAR * shortest) ** 2)
     variance = 0.5 * (disks.yy + disks.xx)
-    floor = 1e-12 * shortest**2
+    floor = _EXACT * shortest**2
     scatter = np.zeros(start.shape[1])
     robust = on.astype(float)
     for _ in range(passes):
@@ -231,7 +240,7 @@ def _fit_once(
         distance2 = residual_y**2 + residual_x**2
         scatter = _extra_variance(distance2, variance, on)
         z = np.sqrt(distance2 / (variance + scatter + floor))
-        robust = on * np.minimum(1, _HUBER / np.maximum(z, 1e-9))
+        robust = on * np.maximum(0, 1 - (z / _TUKEY) ** 2) ** 2
     weight = robust / (variance + scatter + floor)
     parameters, inverse, determined = fit_planes((disks.y, disks.x), weight, h, k)
     residual_y, residual_x = _residuals(disks, parameters, h, k)

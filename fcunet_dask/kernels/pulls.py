@@ -45,11 +45,14 @@ class IndexedDisks:
         (n, peaks, 2): h, k.
     weight : numpy.ndarray
         (n, peaks), in the fit of the lattice; 0 = none.
+    variance : numpy.ndarray
+        (n, peaks): along one axis, the scatter of the pattern included; ∞ = none.
     """
 
     position: Array
     index: Array
     weight: Array
+    variance: Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +146,7 @@ def pulls_of_halves(disks: IndexedDisks, basis: Array) -> tuple[Array, Array]:
     for split in range(SPLITS):
         first = _first_half(disks.index, split)
         for half in (first, ~first):
-            weight = disks.weight * half
+            weight = half / disks.variance
             normal = _products(terms, weight, terms)
             normal[:, [3, 4], [3, 4]] += 1 / loose
             size = np.trace(normal, axis1=1, axis2=2)[:, None, None]

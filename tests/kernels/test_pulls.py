@@ -127,6 +127,11 @@ def test_positions_without_a_lattice_and_wrong_ones_do_not_count():
     np.testing.assert_allclose(found.variance, plain.variance, rtol=0.02)
 
 
+def test_disks_without_error_are_not_pulled():
+    pulls = measured(patterns(20, sigma=0.0))
+    assert (pulls.variance < 1e-20).all()
+
+
 def test_a_few_patterns_tell_nothing():
     assert not measured(patterns(FEWEST - 1, sigma=0.01, pull=0.5)).variance.any()
     _, indexed = index_disks(*patterns(2, 0.01), BASIS, np.zeros((2, 2)))
