@@ -62,8 +62,8 @@ def calibration_of(scan: xr.Dataset) -> Calibration:
     """Return the calibration of a scan, with the steps that its coordinates have.
 
     A scan that was binned or thinned out has other steps than the calibration that came
-    with it. Steps that coordinates do not tell, or not alike in y and x, are those of
-    the calibration.
+    with it. Steps that coordinates do not tell are those of the calibration; where they
+    differ along scan_y and scan_x, there is no ``scan_step``.
 
     Parameters
     ----------
@@ -87,7 +87,9 @@ def calibration_of(scan: xr.Dataset) -> Calibration:
     q_step = known.q_step
     if q_units(scan) == "1/Å":
         q_step = _common(scan, Q, known.q_step)
-    scan_step = known.scan_step and _common(scan, SCAN, known.scan_step)
+    scan_step = known.scan_step
+    if scan_step or all(_units_of(scan, name) == "nm" for name in SCAN):
+        scan_step = None if _differ(scan) else _common(scan, SCAN, scan_step)
     return replace(known, q_step=q_step, scan_step=scan_step)
 
 
@@ -115,15 +117,34 @@ def _common(
     scan: xr.Dataset, names: tuple[str, ...], known: float | None
 ) -> float | None:
     """Distance of pixels along both axes; `known` where it is that, or not one."""
-    steps = [
+    steps = _steps(scan, names)
+    if not steps or _unlike(steps) or min(steps) == 0:
+        return known
+    step = sum(steps) / len(steps)
+    return known if known and abs(step - known) <= _SAME * known else step
+
+
+def _steps(scan: xr.Dataset, names: tuple[str, ...]) -> list[float]:
+    """Distances of pixels along those of the axes that have coordinates, and several."""
+    return [
         abs(_step(np.asarray(scan[name], float)))
         for name in names
         if name in scan.coords and scan[PATTERN.name].sizes[name] > 1
     ]
-    if not steps or max(steps) - min(steps) > _SQUARE * max(steps) or min(steps) == 0:
-        return known
-    step = sum(steps) / len(steps)
-    return known if known and abs(step - known) <= _SAME * known else step
+
+
+def _unlike(steps: list[float]) -> bool:
+    return max(steps) - min(steps) > _SQUARE * max(steps)
+
+
+def _differ(scan: xr.Dataset) -> bool:
+    """Whether rows and columns of the scan are not as far apart."""
+    steps = _steps(scan, SCAN)
+    return bool(steps) and _unlike(steps)
+
+
+def _units_of(scan: xr.Dataset, name: str) -> str | None:
+    return scan[name].attrs.get("units") if name in scan.coords else None
 
 
 def _step(axis: Array) -> float:

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 from distributed import LocalCluster
-from fcunet_dask import simulate_scan
+from fcunet_dask import save_scan, simulate_scan
 from fcunet_dask.pipeline import open_results
 
 COMMAND = [sys.executable, "-c", "from fcunet_dask.cli import main; main()"]
@@ -103,6 +103,14 @@ def test_convert_and_info(file, truth, tmp_path):
     said = typed("info", tmp_path / "native.zarr")
     assert "scan_y 6 × scan_x 12 × q_y 128 × q_x 128, uint16" in " ".join(said.split())
     assert "StoreError" in typed("convert", file, file.parent, code=1)
+
+
+def test_info_says_both_steps_of_a_scan(truth, tmp_path):
+    scan = truth[["pattern"]].isel(scan_y=slice(None, None, 2), scan_x=slice(0, 4))
+    save_scan(scan, tmp_path / "a.zarr")
+    assert "scan_step 4 × 2 (y, x)" in " ".join(
+        typed("info", tmp_path / "a.zarr").split()
+    )
 
 
 def test_plan_says_what_will_be_and_refuses_what_cannot(file, tmp_path):

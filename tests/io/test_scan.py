@@ -7,10 +7,12 @@ import pytest
 import xarray as xr
 import zarr
 from fcunet_dask import schema
+from fcunet_dask._axes import calibration_of
 from fcunet_dask._source import source_of
 from fcunet_dask.calibration import Calibration
 from fcunet_dask.errors import MissingDependencyError, ParameterError, ReaderError
-from fcunet_dask.io import open_scan
+from fcunet_dask.io import convert, open_scan
+from fcunet_dask.schema import SCAN
 
 SHAPE = (5, 7, 6, 8)
 TRUTH = np.random.default_rng(0).poisson(3, SHAPE).astype("uint16")
@@ -150,6 +152,54 @@ def test_hyperspy_axes_and_microscope(tmp_path):
     found = open_scan(path).attrs["calibration"]
     expected = {"q_step": 0.03, "scan_step": 300.0, "voltage": 300.0, "semiangle": 1.4}
     assert found == pytest.approx(expected | {"scan_rotation": None})
+
+
+def hspy(path, *axes, data=TRUTH):
+    """HyperSpy's file of `data` with the scales and units of its axes."""
+    h5(path, {"Experiments/scan/data": data})
+    with h5py.File(path, "a") as file:
+        for i, (scale, units) in enumerate(axes):
+            axis = file.create_group(f"Experiments/scan/axis-{i}")
+            axis.attrs.update(scale=scale, units=units, navigate=i < data.ndim - 2)
+    return path
+
+
+def test_scan_steps_that_differ_are_both_kept(tmp_path):
+    q = [(0.3, "1/nm")] * 2
+    path = hspy(tmp_path / "a.hspy", (4.0, "nm"), (0.002, "µm"), *q)
+    convert(path, tmp_path / "a.zarr")
+    for source in (path, tmp_path / "a.zarr"):
+        scan = open_scan(source)
+        np.testing.assert_allclose(scan["scan_y"], 4.0 * np.arange(5))
+        np.testing.assert_allclose(scan["scan_x"], 2.0 * np.arange(7))
+        assert [scan[n].attrs["units"] for n in SCAN] == ["nm", "nm"]
+        assert scan.attrs["calibration"]["scan_step"] is None
+    thinned = calibration_of(scan.isel(scan_x=slice(None, None, 2)))
+    assert thinned.scan_step == 4.0
+    told = open_scan(path, calibration=Calibration(scan_step=3.0))
+    np.testing.assert_allclose(np.diff(told["scan_y"]), 3.0)
+    np.testing.assert_allclose(np.diff(told["scan_x"]), 3.0)
+
+
+def test_the_step_between_rows_of_a_line_does_not_count(tmp_path):
+    axes = [(1.0, "µm"), (2.0, "nm"), (0.3, "1/nm"), (0.3, "1/nm")]
+    line = open_scan(hspy(tmp_path / "a.hspy", *axes, data=TRUTH[:1]))
+    assert line.attrs["calibration"]["scan_step"] == 2.0
+    np.testing.assert_allclose(line["scan_x"], 2.0 * np.arange(7))
+
+
+@pytest.mark.parametrize("given", [None, 0.05])
+def test_falling_axes_fall(given, tmp_path):
+    axes = [(-2.0, "nm"), (2.0, "nm"), (-0.3, "1/nm"), (0.3, "1/nm")]
+    path = hspy(tmp_path / "a.hspy", *axes)
+    scan = open_scan(path, calibration=given and Calibration(q_step=given))
+    step = given or 0.03
+    np.testing.assert_allclose(scan["q_y"], -step * np.arange(-3, 3))
+    np.testing.assert_allclose(scan["q_x"], step * np.arange(-4, 4))
+    np.testing.assert_allclose(scan["scan_y"], -2.0 * np.arange(5))
+    assert scan.attrs["calibration"]["q_step"] == pytest.approx(step)
+    assert scan.attrs["calibration"]["scan_step"] == 2.0
+    check(scan)
 
 
 def test_zspy_is_hyperspy_in_zarr(tmp_path):
