@@ -113,6 +113,7 @@ def find_common(
     choices["reference"] = {
         "from": _words(settings.reference),
         "positions": reference["n_positions"].values.tolist(),
+        "outside": reference["outside"].values.tolist(),
         **_vectors(reference),
     }
     common = bragg_map.rename(q_y="map_q_y", q_x="map_q_x").to_dataset()

@@ -83,6 +83,9 @@ def _headline(results: xr.Dataset) -> str:
     text = f"{status.size} positions, {int((status > 0).sum())} without a lattice"
     if usual:
         text += f"; median σ of the strain {100 * np.mean(usual):.3f} %"
+    reference = results.attrs.get("provenance", {}).get("reference", {})
+    for grain in np.flatnonzero(reference.get("outside", [])):
+        text += f"; grain {grain}, not in the reference, is referred to itself"
     return text
 
 

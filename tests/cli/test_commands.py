@@ -1,5 +1,6 @@
 """The commands as a person types them: in a process of their own, on real files."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 from distributed import LocalCluster
 from fcunet_dask import save_scan, simulate_scan
 from fcunet_dask.pipeline import open_results
+from fcunet_dask.plot import summary
 
 COMMAND = [sys.executable, "-c", "from fcunet_dask.cli import main; main()"]
 
@@ -85,6 +87,24 @@ def test_another_calibration_is_another_run(file, results):
     said = typed("strain", file, results, "--q-step", 0.03, code=1)
     assert "OtherRunError" in said
     assert "overwrite" in said
+
+
+def test_a_grain_outside_the_reference_is_said_to_be_referred_to_itself(tmp_path):
+    same = {"scan": (4, 6), "detector": (96, 112), "radius": 4.2, "blocks": None}
+    left = simulate_scan(g1=(5.2, 17.0), g2=(17.0, -5.2), **same)
+    right = simulate_scan(g1=(-0.9, 17.8), g2=(17.8, 0.9), **same, strain=0.0)
+    both = [g.pattern.values for g in (left, right)]
+    np.save(tmp_path / "scan.npy", np.concatenate(both, axis=1))
+    said = typed(
+        *("strain", tmp_path / "scan.npy", tmp_path / "out"),
+        *("--grains", 2, "--reference", ":,0:3"),
+    )
+    (grain,) = re.findall(r"grain (\d) has no position there", said)
+    found = open_results(tmp_path / "out")
+    assert (found.grain_index.values[:, 6:] == int(grain)).all()
+    assert (found.grain_index.values[:, :6] != int(grain)).all()
+    assert "all of its own 24" in " ".join(said.split())
+    assert f"grain {grain}, not in the reference" in summary(found).get_suptitle()
 
 
 def test_view_draws_a_position(file, results, tmp_path):
