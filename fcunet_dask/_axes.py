@@ -14,7 +14,8 @@ _SQUARE = 0.01
 """Most by which the sides of a pixel may differ: disks are round."""
 _SAME = 1e-6
 """Rounding of coordinates."""
-_UNITS = {SCAN: ("nm", "px"), Q: ("1/Å", "px")}
+UNITS = {SCAN: ("nm", "px"), Q: ("1/Å", "px")}
+"""Of coordinates."""
 _PIXEL = 0.99
 """Least step of coordinates that count pixels."""
 
@@ -77,11 +78,12 @@ def calibration_of(scan: xr.Dataset) -> Calibration:
     Raises
     ------
     SchemaError
-        If coordinates are in other units than nm and 1/Å, or px.
+        If coordinates are no finite numbers, or in other units than nm and 1/Å, or px.
     """
-    for names, units in _UNITS.items():
+    for names, units in UNITS.items():
         for name in names:
             if name in scan.coords:
+                _refuse_no_numbers(scan, name)
                 _refuse_other_units(scan, name, units)
     known = Calibration.from_dict(scan.attrs.get("calibration", {}))
     q_step = known.q_step
@@ -96,6 +98,16 @@ def calibration_of(scan: xr.Dataset) -> Calibration:
 def rescaled(axis: Array, step: float) -> Array:
     """Coordinates of the same pixels, `step` apart: in their order, from their zero."""
     return axis * (step / abs(_step(axis))) if axis.size > 1 else axis * 0.0
+
+
+def _refuse_no_numbers(scan: xr.Dataset, name: str) -> None:
+    axis = np.asarray(scan[name])
+    if axis.dtype.kind not in "fiu" or not np.isfinite(axis).all():
+        msg = (
+            f"coordinate {name!r} must be finite numbers, got {axis[:3].tolist()} …: "
+            f"assign others, or count pixels, scan.drop_vars({name!r})"
+        )
+        raise SchemaError(msg)
 
 
 def _refuse_other_units(scan: xr.Dataset, name: str, units: tuple[str, str]) -> None:

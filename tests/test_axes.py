@@ -105,6 +105,19 @@ def test_coordinates_in_other_units_are_refused(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("name", ["scan_x", "q_y"])
+@pytest.mark.parametrize("value", ["a", np.nan])
+def test_coordinates_that_are_no_numbers_are_refused(name, value, calibrated, tmp_path):
+    axis = np.full(calibrated.sizes[name], value)
+    changed = calibrated.assign_coords({name: (name, axis, calibrated[name].attrs)})
+    for use in (
+        lambda: save_scan(changed, tmp_path / "scan.zarr"),
+        lambda: run(changed, tmp_path / "out"),
+    ):
+        with pytest.raises(SchemaError, match=f"'{name}' must be finite numbers"):
+            use()
+
+
 def test_coordinates_of_no_unit_that_count_no_pixels_are_refused(calibrated):
     plain = calibrated.assign_attrs(calibration={})
     plain = plain.assign_coords({n: (n, plain[n].values) for n in Q})

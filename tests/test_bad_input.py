@@ -58,6 +58,16 @@ def changed(scan, change, dtype="f4"):
     return out
 
 
+@pytest.mark.parametrize(
+    "kind", [lambda a: a, lambda a: a.values, lambda a: a.chunk().data]
+)
+def test_an_array_is_no_scan_and_how_it_becomes_one_is_said(kind, small, tmp_path):
+    with pytest.raises(
+        ParameterError, match=r"pass xarray\.Dataset.*'scan_y', 'scan_x'"
+    ):
+        run(kind(small["pattern"]), tmp_path / "out")
+
+
 def test_a_missing_file(tmp_path):
     with pytest.raises(ReaderError, match=r"nothing\.zarr"):
         run(tmp_path / "nothing.zarr", tmp_path / "out")

@@ -134,7 +134,7 @@ def _labelled(scan: xr.Dataset, calibration: Calibration, kept: Coords) -> xr.Da
     ):
         for name in dims:
             values, unit = kept.get(name, (None, ""))
-            if values is None or unit not in (units, "nm"):
+            if values is None or unit not in (units, "nm", "1/Å"):
                 values, unit = axis(scan.sizes[name]), units
             scan = scan.assign_coords({name: (name, values, {"units": unit})})
     scan.attrs["calibration"] = calibration.to_dict()

@@ -202,6 +202,25 @@ def test_falling_axes_fall(given, tmp_path):
     check(scan)
 
 
+@pytest.mark.parametrize("version", [2, 3])
+def test_what_xarray_wrote_keeps_its_axes_and_calibration(version, tmp_path):
+    known = Calibration(q_step=0.02, scan_step=2.0, voltage=200.0)
+    np.save(tmp_path / "a.npy", TRUTH)
+    scan = open_scan(tmp_path / "a.npy", calibration=known)
+    changed = scan.isel(q_y=slice(None, None, -1), scan_x=slice(1, None, 2))
+    path = tmp_path / "a.zarr"
+    changed.to_zarr(path, zarr_format=version, consolidated=False)
+    opened = open_scan(path)
+    xr.testing.assert_equal(opened, changed)
+    assert opened["q_y"].attrs["units"] == "1/Å"
+    assert opened.attrs["calibration"]["voltage"] == 200.0
+    turned = tmp_path / "b.zarr"
+    mixed = changed.transpose("scan_x", "scan_y", ...)
+    mixed.to_zarr(turned, zarr_format=version, consolidated=False)
+    with pytest.raises(ReaderError, match=r"axes of pattern are .*transpose it"):
+        open_scan(turned)
+
+
 def test_zspy_is_hyperspy_in_zarr(tmp_path):
     group = zarr.create_group(tmp_path / "a.zspy", zarr_format=2)
     signal = group.create_group("Experiments/scan")
