@@ -184,4 +184,5 @@ def test_the_command_ends_with_one_where_a_scan_failed(folder):
     bad = typed("[ad].zarr")
     assert bad.returncode == 1
     assert "1 of 2 scans failed" in bad.stderr
+    assert [bad.stdout.count(f"{number}/2 ") for number in (1, 2)] == [1, 1]
     assert [r["state"] for r in table(folder / "out")] == ["done", "failed"]

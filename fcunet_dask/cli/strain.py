@@ -157,7 +157,9 @@ def report(results: xr.Dataset) -> None:
     )
     for g1, g2 in zip(basis["g1"], basis["g2"], strict=True):
         table.add_row("lattice", f"{_lattice(g1, g2, units)} (from {basis['from']})")
-    table.add_row("reference", str(provenance["reference"]["from"]))
+    positions = ", ".join(map(str, provenance["reference"]["positions"]))
+    said = f"{provenance['reference']['from']}: {positions} positions"
+    table.add_row("reference", said)
     for text in _referred_to_itself(provenance["reference"]):
         table.add_row("", text)
     table.add_row("positions", _positions(results))
