@@ -154,6 +154,12 @@ def test_calibrations_that_are_right_keep_their_digits(calibrated):
         assert calibration_of(scan.assign_attrs(calibration=known.to_dict())) == known
 
 
+def test_positions_that_are_counted_tell_no_step(calibrated):
+    """As of a file without one, to which it was added by hand."""
+    counted = {n: (n, np.arange(calibrated.sizes[n]), {"units": "px"}) for n in SCAN}
+    assert calibration_of(calibrated.assign_coords(counted)).scan_step == 2.0
+
+
 def test_without_coordinates_the_calibration_holds(calibrated):
     bare = calibrated.drop_vars([*SCAN, *Q])
     assert calibration_of(bare).q_step == 0.02
