@@ -89,8 +89,8 @@ def calibration_of(scan: xr.Dataset) -> Calibration:
     q_step = known.q_step
     if q_units(scan) == "1/Å":
         q_step = _common(scan, Q, known.q_step)
-    scan_step, units = known.scan_step, {_units_of(scan, name) for name in SCAN}
-    if units == {"nm"} or (scan_step and "px" not in units):
+    scan_step, told = known.scan_step, {_units_of(scan, name) for name in SCAN}
+    if told == {"nm"} or (scan_step and "px" not in told):
         scan_step = None if _differ(scan) else _common(scan, SCAN, scan_step)
     return replace(known, q_step=q_step, scan_step=scan_step)
 

@@ -92,7 +92,7 @@ def open_scan(
         if values is not None:
             scan[name] = (schema.Q, values)
     scan.attrs = {**raw.attrs, "source": _provenance(location, raw)}
-    coords = _kept(raw.coords, calibration) or _coords(raw, layout, known)
+    coords = _coords(raw, layout, known) | _kept(raw.coords, calibration)
     return _labelled(scan, known, coords)
 
 

@@ -54,7 +54,9 @@ def read_zarr(path: str, dataset: str | None) -> RawScan:
         reader="native" if native else "zarr",
         dataset=name,
         chunks=array.shards or array.chunks,
-        axes=_hyperspy_axes(group, name, array.ndim),
+        axes=_axes(group)
+        if labelled and not native
+        else _hyperspy_axes(group, name, array.ndim),
         known=_known(group, name, stored),
         probe=_small(group, PROBE.name),
         mask=_small(group, MASK.name),
@@ -132,6 +134,24 @@ def _dims(path: str, array: zarr.Array[Any]) -> tuple[Any, ...]:
         )
         raise ReaderError(msg)
     return dims
+
+
+def _axes(group: zarr.Group) -> tuple[Axis, ...]:
+    """Axes as coordinates have them, in whatever unit."""
+    axes = []
+    for name in (*SCAN, *Q):
+        array = group.get(name)
+        if (
+            isinstance(array, zarr.Array)
+            and array.size > 1
+            and array.dtype.kind in "fiu"
+        ):
+            values = np.asarray(array[...])
+            step = (values[-1] - values[0]) / (values.size - 1)
+            axes.append(Axis.of(step, array.attrs.get("units")))
+        else:
+            axes.append(Axis())
+    return tuple(axes)
 
 
 def _coords(group: zarr.Group) -> Coords:

@@ -214,6 +214,15 @@ def test_what_xarray_wrote_keeps_its_axes_and_calibration(version, tmp_path):
     xr.testing.assert_equal(opened, changed)
     assert opened["q_y"].attrs["units"] == "1/Å"
     assert opened.attrs["calibration"]["voltage"] == 200.0
+    nm = {"q_y": ("q_y", 10 * changed["q_y"].values, {"units": "1/nm"})}
+    nm["q_x"] = "q_x", 10 * changed["q_x"].values, {"units": "1/nm"}
+    other = changed.assign_coords(nm).assign_attrs(calibration={})
+    other.to_zarr(tmp_path / "c.zarr", zarr_format=version, consolidated=False)
+    opened = open_scan(tmp_path / "c.zarr")
+    np.testing.assert_allclose(np.diff(opened["q_y"]), -0.02)
+    np.testing.assert_allclose(opened["q_x"], changed["q_x"], atol=1e-12)
+    xr.testing.assert_equal(opened["scan_x"], changed["scan_x"])
+    assert opened.attrs["calibration"]["q_step"] == pytest.approx(0.02)
     turned = tmp_path / "b.zarr"
     mixed = changed.transpose("scan_x", "scan_y", ...)
     mixed.to_zarr(turned, zarr_format=version, consolidated=False)
