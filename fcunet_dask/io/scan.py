@@ -1,5 +1,6 @@
 """Any file to a scan in the words of `fcunet_dask.schema`, without reading patterns."""
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -72,6 +73,11 @@ def open_scan(
         If the format needs an extra that is not installed.
     ParameterError
         If `blocks` or `scan_shape` is not a pair of positive integers.
+
+    Warns
+    -----
+    UserWarning
+        If a file gives its detector pixels as an angle, and no voltage.
 
     Notes
     -----
@@ -157,7 +163,15 @@ def _calibration(
         raise ReaderError(msg)
     sizes = [raw.shape[axis] for axis in layout.axes[:-2]]
     steps = [axis for axis, size in zip(scan, sizes, strict=True) if size > 1]
-    return calibrate(steps, (q_y, q_x), raw.known, explicit)
+    found = calibrate(steps, (q_y, q_x), raw.known, explicit)
+    if found.q_step is None and q_x.is_angle:
+        msg = (
+            f"{raw.source.path}: pixels of {abs(q_x.scale):g} {q_x.units}, but the voltage "
+            "is not known, so that scattering vectors are in px: pass "
+            "calibration=Calibration(voltage=…), --voltage"
+        )
+        warnings.warn(msg, UserWarning, stacklevel=3)
+    return found
 
 
 def _provenance(location: str, raw: RawScan) -> dict[str, object]:

@@ -72,6 +72,11 @@ class Axis:
         return None
 
     @property
+    def is_angle(self) -> bool:
+        """Whether a step is known and is an angle: with a voltage it is one in 1/Å."""
+        return bool(self.scale) and _plain(self.units) in _RAD
+
+    @property
     def is_length(self) -> bool:
         """Whether a step is known, above zero, and is a length in real space."""
         return self.scale > 0 and _plain(self.units) in _NM

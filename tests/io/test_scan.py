@@ -181,6 +181,16 @@ def test_scan_steps_that_differ_are_both_kept(tmp_path):
     np.testing.assert_allclose(np.diff(told["scan_x"]), 3.0)
 
 
+def test_angles_without_a_voltage_are_told(tmp_path):
+    path = hspy(tmp_path / "a.hspy", *[(2.0, "nm")] * 2, *[(0.5, "mrad")] * 2)
+    with pytest.warns(UserWarning, match=r"pixels of 0\.5 mrad, .* --voltage"):
+        scan = open_scan(path)
+    assert scan["q_x"].attrs["units"] == "px"
+    told = open_scan(path, calibration=Calibration(voltage=200.0))
+    assert told["q_x"].attrs["units"] == "1/Å"
+    assert open_scan(path, calibration=Calibration(q_step=0.1))["q_x"][-1] > 0
+
+
 def test_the_step_between_rows_of_a_line_does_not_count(tmp_path):
     axes = [(1.0, "µm"), (2.0, "nm"), (0.3, "1/nm"), (0.3, "1/nm")]
     line = open_scan(hspy(tmp_path / "a.hspy", *axes, data=TRUTH[:1]))
