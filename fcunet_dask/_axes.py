@@ -14,7 +14,8 @@ _SQUARE = 0.01
 """Most by which the sides of a pixel may differ: disks are round."""
 _SAME = 1e-6
 """Rounding of coordinates."""
-_UNITS = {SCAN: ("nm", "px"), Q: ("1/Å", "px")}
+UNITS = {SCAN: ("nm", "px"), Q: ("1/Å", "px")}
+"""Of coordinates."""
 _PIXEL = 0.99
 """Least step of coordinates that count pixels."""
 
@@ -62,8 +63,8 @@ def calibration_of(scan: xr.Dataset) -> Calibration:
     """Return the calibration of a scan, with the steps that its coordinates have.
 
     A scan that was binned or thinned out has other steps than the calibration that came
-    with it. Steps that coordinates do not tell, or not alike in y and x, are those of
-    the calibration.
+    with it. Steps that coordinates do not tell are those of the calibration; where they
+    differ along scan_y and scan_x, there is no ``scan_step``.
 
     Parameters
     ----------
@@ -77,23 +78,36 @@ def calibration_of(scan: xr.Dataset) -> Calibration:
     Raises
     ------
     SchemaError
-        If coordinates are in other units than nm and 1/Å, or px.
+        If coordinates are no finite numbers, or in other units than nm and 1/Å, or px.
     """
-    for names, units in _UNITS.items():
+    for names, units in UNITS.items():
         for name in names:
             if name in scan.coords:
+                _refuse_no_numbers(scan, name)
                 _refuse_other_units(scan, name, units)
     known = Calibration.from_dict(scan.attrs.get("calibration", {}))
     q_step = known.q_step
     if q_units(scan) == "1/Å":
         q_step = _common(scan, Q, known.q_step)
-    scan_step = known.scan_step and _common(scan, SCAN, known.scan_step)
+    scan_step, told = known.scan_step, {_units_of(scan, name) for name in SCAN}
+    if told == {"nm"} or (scan_step and "px" not in told):
+        scan_step = None if _differ(scan) else _common(scan, SCAN, scan_step)
     return replace(known, q_step=q_step, scan_step=scan_step)
 
 
 def rescaled(axis: Array, step: float) -> Array:
     """Coordinates of the same pixels, `step` apart: in their order, from their zero."""
     return axis * (step / abs(_step(axis))) if axis.size > 1 else axis * 0.0
+
+
+def _refuse_no_numbers(scan: xr.Dataset, name: str) -> None:
+    axis = np.asarray(scan[name])
+    if axis.dtype.kind not in "fiu" or not np.isfinite(axis).all():
+        msg = (
+            f"coordinate {name!r} must be finite numbers, got {axis[:3].tolist()} …: "
+            f"assign others, or count pixels, scan.drop_vars({name!r})"
+        )
+        raise SchemaError(msg)
 
 
 def _refuse_other_units(scan: xr.Dataset, name: str, units: tuple[str, str]) -> None:
@@ -115,15 +129,34 @@ def _common(
     scan: xr.Dataset, names: tuple[str, ...], known: float | None
 ) -> float | None:
     """Distance of pixels along both axes; `known` where it is that, or not one."""
-    steps = [
+    steps = _steps(scan, names)
+    if not steps or _unlike(steps) or min(steps) == 0:
+        return known
+    step = sum(steps) / len(steps)
+    return known if known and abs(step - known) <= _SAME * known else step
+
+
+def _steps(scan: xr.Dataset, names: tuple[str, ...]) -> list[float]:
+    """Distances of pixels along those of the axes that have coordinates, and several."""
+    return [
         abs(_step(np.asarray(scan[name], float)))
         for name in names
         if name in scan.coords and scan[PATTERN.name].sizes[name] > 1
     ]
-    if not steps or max(steps) - min(steps) > _SQUARE * max(steps) or min(steps) == 0:
-        return known
-    step = sum(steps) / len(steps)
-    return known if known and abs(step - known) <= _SAME * known else step
+
+
+def _unlike(steps: list[float]) -> bool:
+    return max(steps) - min(steps) > _SQUARE * max(steps)
+
+
+def _differ(scan: xr.Dataset) -> bool:
+    """Whether rows and columns of the scan are not as far apart."""
+    steps = _steps(scan, SCAN)
+    return bool(steps) and _unlike(steps)
+
+
+def _units_of(scan: xr.Dataset, name: str) -> str | None:
+    return scan[name].attrs.get("units") if name in scan.coords else None
 
 
 def _step(axis: Array) -> float:

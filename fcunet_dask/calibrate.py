@@ -1,17 +1,30 @@
 """Calibration of Bragg vectors: origin, ellipse and scale, each with its provenance."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
 
 import dask.array as da
 import numpy as np
 import xarray as xr
+from dask.base import compute
 
 from fcunet_dask._blockwise import map_positions
 from fcunet_dask.calibration import Calibration
 from fcunet_dask.errors import AnalysisError, ParameterError
+from fcunet_dask.kernels.drift import (
+    DISKS,
+    drift_coefficients,
+    median_plane,
+    most_common,
+)
 from fcunet_dask.kernels.ellipse import ring_transform
-from fcunet_dask.kernels.surfaces import TERMS, direct_beam, fit_surface
+from fcunet_dask.kernels.surfaces import (
+    TERMS,
+    direct_beam,
+    even_steps,
+    fit_surface,
+    surface_at,
+)
 from fcunet_dask.schema import (
     BRAGG_COVARIANCE,
     BRAGG_INTENSITY,
@@ -28,6 +41,10 @@ from fcunet_dask.types import Array
 
 _PASSES = 3
 """Of following the beam: each may reach half a disk's distance farther."""
+_FOLLOWED: Final = 2**16
+"""About how many patterns tell how the beam moves."""
+_MOST: Final = 0.9
+"""Share of brightest disks in one place from which on no other is looked for."""
 
 
 def measure_origin(
@@ -38,9 +55,11 @@ def measure_origin(
 ) -> xr.Dataset:
     """Position of the unscattered beam over the scan: a smooth surface, robustly.
 
-    The beam is the disk nearest to where it is expected: the median over the scan of
-    the brightest disk, unless given. A surface through its positions (Tukey weights)
-    serves the positions where it is missing or mistaken.
+    How it moves, all disks tell, from position to position (`kernels.drift`): by
+    several distances of disks over the scan, if by less than half of one from each to the
+    next. Which disk it is, the brightest ones do, all together, or `expected`. A surface
+    through the disks nearest to that (Tukey weights) serves the positions where it is
+    missing or mistaken.
 
     Parameters
     ----------
@@ -50,7 +69,7 @@ def measure_origin(
         Of the surface; ``auto`` takes the parabola where it leaves less than 0.8 of the
         residual of the plane.
     expected : (float, float), optional
-        y, x, in the unit of ``bragg_q``.
+        y, x, the median over the scan, in the unit of ``bragg_q``.
 
     Returns
     -------
@@ -70,16 +89,10 @@ def measure_origin(
     if kind not in (*TERMS, "auto"):
         msg = f"kind is one of {('auto', *TERMS)}, got {kind!r}"
         raise ParameterError(msg)
-    brightest = _brightest(bragg)
-    if not np.isfinite(brightest).any():
-        msg = "no disk in any pattern: there is no beam to calibrate the origin with"
-        raise AnalysisError(msg)
-    if expected is None:
-        centre = np.nanmedian(brightest.reshape(-1, 2), axis=0)
-    else:
-        centre = np.asarray(expected, float)
     position, reach = bragg[BRAGG_Q.name], 0.5 * _disk_distance(bragg)
-    around = xr.zeros_like(position.isel(peak=0, drop=True)) + centre
+    start = _start(position, reach, kind, expected)
+    around = xr.zeros_like(position.isel(peak=0, drop=True))
+    around = around.copy(data=_blocks_like(start, around))
     for _ in range(_PASSES):
         nearest = map_positions(direct_beam, [position, around], 2, reach=reach)
         measured = nearest.values
@@ -87,7 +100,7 @@ def measure_origin(
         if np.isfinite(surface).all():
             around = around.copy(data=_blocks_like(surface, around))
     if not np.isfinite(surface).all():
-        surface = np.broadcast_to(centre, surface.shape).copy()
+        surface = start
     return xr.Dataset(
         {"origin": ((*SCAN, COMPONENT), surface, {"units": q_units(bragg)})},
         {COMPONENT: list(COMPONENTS)},
@@ -107,9 +120,60 @@ def _blocks_like(values: Array, array: xr.DataArray) -> Any:
     return da.from_array(values, chunks=array.chunks)
 
 
-def _brightest(bragg: xr.Dataset) -> Array:
-    """Brightest disk of each pattern, (rows, columns, 2)."""
-    return np.asarray(bragg[BRAGG_Q.name].isel(peak=0))
+def _start(
+    position: xr.DataArray,
+    reach: float,
+    kind: str,
+    expected: tuple[float, float] | None,
+) -> Array:
+    """Where the beam is looked for, (rows, columns, 2): as most brightest disks have it.
+
+    A beam that does not move, and the surfaces along which disks move from position to
+    position, are asked how many brightest disks they explain.
+    """
+    rows, columns = position.shape[:2]
+    step = even_steps((rows, columns), _FOLLOWED)
+    few = position.isel(
+        peak=slice(0, DISKS),
+        scan_y=slice(None, None, step[0]),
+        scan_x=slice(None, None, step[1]),
+    )
+    disks, brightest = compute(few.data, position.isel(peak=0).data)
+    present = np.isfinite(brightest).all(axis=-1)
+    if not present.any():
+        msg = "no disk in any pattern: there is no beam to calibrate the origin with"
+        raise AnalysisError(msg)
+    index = np.arange(0, rows, step[0]), np.arange(0, columns, step[1])
+    y, x = np.arange(rows)[:, None], np.arange(columns)
+    last = rows - 1, columns - 1
+    best = np.broadcast_to(np.median(brightest[present], axis=0), brightest.shape)
+    near = np.hypot(*np.moveaxis(brightest[present] - best[present], -1, 0)) < reach / 2
+    most = int(near.sum())
+    resting = kind == "constant" or most >= _MOST * present.sum()
+    for drift in () if resting else _drifts(disks, index, last, kind, reach):
+        surface = surface_at(drift, y, x, last)
+        centre, votes = most_common((brightest - surface)[present], reach / 2)
+        if votes > most:
+            best, most = surface + centre, votes
+    if expected is None:
+        return best
+    return best - np.median(best, axis=(0, 1)) + np.asarray(expected, float)
+
+
+def _drifts(
+    disks: Array,
+    index: tuple[Array, Array],
+    last: tuple[int, int],
+    kind: str,
+    reach: float,
+) -> Iterator[Array]:
+    """Coefficients of the surfaces along which the beam may move."""
+    yield np.zeros((1, 2))
+    for start in (None, median_plane(disks[:, :, 0], index, last)):
+        for shape in ("plane", "parabola") if kind == "auto" else (kind,):
+            yield drift_coefficients(
+                disks, index, last, shape, reach=reach, start=start
+            )
 
 
 def _disk_distance(bragg: xr.Dataset) -> float:
@@ -135,7 +199,7 @@ def _surface(measured: Array, kind: str) -> tuple[str, Array, Array, float]:
     plane = fit_surface(measured, "plane")
     parabola = fit_surface(measured, "parabola")
     enough = np.isfinite(measured[..., 0]).sum() >= 30
-    if enough and min(measured.shape[:2]) >= 3 and parabola[2] < 0.8 * plane[2]:
+    if enough and max(measured.shape[:2]) >= 3 and parabola[2] < 0.8 * plane[2]:
         return ("parabola", *parabola)
     return ("plane", *plane)
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,10 @@ def electron_wavelength(voltage: float) -> float:
         msg = f"voltage must be positive (kV), got {voltage!r}"
         raise CalibrationError(msg)
     return 12.398419843 / math.sqrt(voltage * (2 * 510.99895 + voltage))
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, Real) and math.isfinite(value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,10 +81,10 @@ class Calibration:
     def __post_init__(self) -> None:
         for name in ("q_step", "scan_step", "voltage", "semiangle"):
             value = getattr(self, name)
-            if value is not None and not (value > 0 and math.isfinite(value)):
+            if value is not None and not (_is_finite(value) and value > 0):
                 msg = f"{name} must be positive and finite, got {value!r}"
                 raise CalibrationError(msg)
-        if not math.isfinite(self.scan_rotation or 0.0):
+        if not _is_finite(self.scan_rotation or 0.0):
             msg = f"scan_rotation must be finite (degrees), got {self.scan_rotation!r}"
             raise CalibrationError(msg)
 

@@ -288,7 +288,8 @@ def reference_lattice(
     Returns
     -------
     xarray.Dataset
-        ``g1``, ``g2`` (grain, component), ``n_positions`` (grain), in memory.
+        ``g1``, ``g2`` (grain, component), ``n_positions`` (grain) behind them, and
+        ``outside`` (grain), whether these are not of the region, in memory.
 
     Raises
     ------
@@ -300,7 +301,8 @@ def reference_lattice(
     Notes
     -----
     Referred to it the median strain and rotation of the region are zero, in any basis.
-    A grain without a position in the region takes its vectors from all of its positions.
+    A grain without a position in the region takes its vectors from all of its positions:
+    its strain is that from its own median, not from the region's lattice.
     """
     validate(lattice, G1, G2, N_INDEXED, LATTICE_STATUS)
     inside = _region_mask(lattice, region, mask)
@@ -323,15 +325,19 @@ def reference_lattice(
     )
     known = lattice.attrs.get("basis", [])
     count = max(len(known), int(grain[fitted].max()) + 1)
-    rows, numbers = [], []
+    rows, numbers, outside = [], [], []
     for g in range(count):
         of_grain = fitted & (grain == g)
         chosen = of_grain & inside if (of_grain & inside).any() else of_grain
         start = np.array(known[g]) if g < len(known) else np.full(4, np.nan)
         rows.append(_median_lattice(vectors[chosen]) if chosen.any() else start)
         numbers.append(int(chosen.sum()))
+        outside.append(not (of_grain & inside).any())
     return _lattice_dataset(
-        np.array(rows), q_units(lattice), n_positions=("grain", numbers)
+        np.array(rows),
+        q_units(lattice),
+        n_positions=("grain", numbers),
+        outside=("grain", outside),
     )
 
 

@@ -133,7 +133,7 @@ def validate(dataset: object, *variables: Variable) -> xr.Dataset:
     ------
     SchemaError
         If it is no dataset, or a variable is absent, or has other dimensions or another
-        dtype kind.
+        dtype kind, or there are no patterns.
     """
     if not isinstance(dataset, xr.Dataset):
         msg = (
@@ -153,6 +153,9 @@ def validate(dataset: object, *variables: Variable) -> xr.Dataset:
             raise SchemaError(msg)
         if array.dtype.kind not in spec.kind:
             msg = f"{spec.name!r} has dtype {array.dtype}, expected kind {spec.kind!r}"
+            raise SchemaError(msg)
+        if spec is PATTERN and 0 in array.shape:
+            msg = f"{spec.name!r} is empty: {dict(array.sizes)}"
             raise SchemaError(msg)
     return dataset
 

@@ -105,6 +105,19 @@ def test_coordinates_in_other_units_are_refused(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("name", ["scan_x", "q_y"])
+@pytest.mark.parametrize("value", ["a", np.nan])
+def test_coordinates_that_are_no_numbers_are_refused(name, value, calibrated, tmp_path):
+    axis = np.full(calibrated.sizes[name], value)
+    changed = calibrated.assign_coords({name: (name, axis, calibrated[name].attrs)})
+    for use in (
+        lambda: save_scan(changed, tmp_path / "scan.zarr"),
+        lambda: run(changed, tmp_path / "out"),
+    ):
+        with pytest.raises(SchemaError, match=f"'{name}' must be finite numbers"):
+            use()
+
+
 def test_coordinates_of_no_unit_that_count_no_pixels_are_refused(calibrated):
     plain = calibrated.assign_attrs(calibration={})
     plain = plain.assign_coords({n: (n, plain[n].values) for n in Q})
@@ -139,6 +152,12 @@ def test_calibrations_that_are_right_keep_their_digits(calibrated):
         axes |= {n: known.scan_axis(calibrated.sizes[n]) for n in SCAN}
         scan = xr.Dataset({"pattern": calibrated["pattern"].variable}, axes)
         assert calibration_of(scan.assign_attrs(calibration=known.to_dict())) == known
+
+
+def test_positions_that_are_counted_tell_no_step(calibrated):
+    """As of a file without one, to which it was added by hand."""
+    counted = {n: (n, np.arange(calibrated.sizes[n]), {"units": "px"}) for n in SCAN}
+    assert calibration_of(calibrated.assign_coords(counted)).scan_step == 2.0
 
 
 def test_without_coordinates_the_calibration_holds(calibrated):

@@ -58,6 +58,36 @@ def changed(scan, change, dtype="f4"):
     return out
 
 
+def test_a_scan_without_a_pattern_is_refused(small, tmp_path):
+    empty = small.isel(scan_x=slice(0, 0))
+    for use in (
+        lambda: run(empty, tmp_path / "out"),
+        lambda: save_scan(empty, tmp_path / "scan.zarr"),
+    ):
+        with pytest.raises(SchemaError, match=r"is empty.*'scan_x': 0"):
+            use()
+
+
+@pytest.mark.parametrize("value", [np.arange(3), object(), {"a": {1, 2}}])
+def test_attributes_that_cannot_be_stored_are_named(value, small, tmp_path):
+    scan = small[["pattern"]].assign_attrs(note=value)
+    with pytest.raises(SchemaError, match=r"attribute 'note' .* cannot be stored"):
+        save_scan(scan, tmp_path / "scan.zarr")
+    assert not (tmp_path / "scan.zarr").exists()
+    save_scan(scan.assign_attrs(note=np.float32(0.5)), tmp_path / "scan.zarr")
+    assert open_scan(tmp_path / "scan.zarr").attrs["note"] == 0.5
+
+
+@pytest.mark.parametrize(
+    "kind", [lambda a: a, lambda a: a.values, lambda a: a.chunk().data]
+)
+def test_an_array_is_no_scan_and_how_it_becomes_one_is_said(kind, small, tmp_path):
+    with pytest.raises(
+        ParameterError, match=r"pass xarray\.Dataset.*'scan_y', 'scan_x'"
+    ):
+        run(kind(small["pattern"]), tmp_path / "out")
+
+
 def test_a_missing_file(tmp_path):
     with pytest.raises(ReaderError, match=r"nothing\.zarr"):
         run(tmp_path / "nothing.zarr", tmp_path / "out")

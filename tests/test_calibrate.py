@@ -71,17 +71,116 @@ def test_a_beam_that_moves_farther_than_to_the_next_disk_is_followed():
     np.testing.assert_allclose(found["origin"], truth, atol=0.003)
 
 
+def far(shape, distances, bend=0.0):
+    """Origins that move by so many distances of disks over a scan."""
+    y, x = (np.linspace(-1, 1, n) if n > 1 else np.zeros(1) for n in shape)
+    along = (
+        0.5
+        * distances
+        * (0.6 * y[:, None] + 0.4 * x)
+        / (0.6 * (shape[0] > 1) + 0.4 * (shape[1] > 1))
+    )
+    across = bend * (x**2 + 0.5 * y[:, None] ** 2)
+    moved = along[..., None] * [0.6, 0.8] + across[..., None] * [0.8, -0.6]
+    return [0.4, -0.7] + np.hypot(*BASIS[0]) * moved
+
+
+def grainy(bragg, truth, rng):
+    """Turn the disks of the right half about the beam."""
+    c, s = np.cos(0.6), np.sin(0.6)
+    half = truth.shape[1] // 2
+    away = bragg["bragg_q"].values[:, half:] - truth[:, half:, None]
+    turned = away @ np.array([[c, s], [-s, c]]) + truth[:, half:, None]
+    bragg["bragg_q"].values[:, half:] = turned
+
+
+def strained(bragg, truth, rng):
+    """Stretch the lattice by up to 4 % along the scan."""
+    stretch = np.linspace(-0.04, 0.04, truth.shape[1])[:, None, None]
+    away = bragg["bragg_q"].values - truth[:, :, None]
+    bragg["bragg_q"].values[:] += away * stretch
+
+
+def mistaken(bragg, truth, rng):
+    """Make another disk the brightest in a third of the positions."""
+    wrong = rng.random(truth.shape[:2]) < 0.35
+    bragg["bragg_intensity"].values[wrong, rng.integers(1, 9)] = 1e4
+    sort_disks(bragg)
+
+
+def thinned(bragg, truth, rng):
+    """Lose a third of the disks, and all of one row and column."""
+    lost = rng.random(bragg["bragg_intensity"].shape) < 0.35
+    lost[len(lost) // 3] = lost[:, 2] = True
+    bragg["bragg_q"].values[lost] = np.nan
+    bragg["bragg_intensity"].values[lost] = np.nan
+    sort_disks(bragg)
+
+
+def empty(bragg, truth, rng):
+    """Leave nothing but the beam on a quarter of the scan."""
+    vacuum = 3 * truth.shape[1] // 4
+    bragg["bragg_q"].values[:, vacuum:, 1:] = np.nan
+    bragg["bragg_intensity"].values[:, vacuum:, 1:] = np.nan
+
+
+@pytest.mark.parametrize("shape", [(14, 18), (40, 30)])
+@pytest.mark.parametrize("distances", [3.0, 5.0])
+@pytest.mark.parametrize("change", [grainy, strained, mistaken, thinned, empty])
+def test_a_beam_that_moves_by_several_disks_is_followed(shape, distances, change):
+    rng = np.random.default_rng([shape[0], int(distances)])
+    truth = far(shape, distances, bend=0.4)
+    bragg = bragg_of(truth, rng=rng)
+    change(bragg, truth, rng)
+    found = measure_origin(bragg)
+    np.testing.assert_allclose(found["origin"], truth, atol=0.006)
+
+
+@pytest.mark.parametrize("shape", [(1, 40), (60, 1)])
+def test_a_line_has_a_beam_that_moves_and_bends(shape):
+    truth = far(shape, 3.0, bend=0.4)
+    found = measure_origin(bragg_of(truth, rng=np.random.default_rng(6)))
+    np.testing.assert_allclose(found["origin"], truth, atol=0.003)
+    assert found.attrs["kind"] == "parabola"
+
+
+def test_steps_of_more_than_half_a_disk_are_those_of_the_brightest():
+    truth = far((6, 6), 6.0)
+    found = measure_origin(bragg_of(truth, rng=np.random.default_rng(7)))
+    np.testing.assert_allclose(found["origin"], truth, atol=0.003)
+
+
+def test_a_large_scan_is_followed_from_a_part_of_it(monkeypatch):
+    monkeypatch.setattr("fcunet_dask.calibrate._FOLLOWED", 100)
+    truth = far((41, 30), 3.0, bend=0.4)
+    bragg = bragg_of(truth, rng=np.random.default_rng(8)).chunk(scan_y=16, scan_x=7)
+    np.testing.assert_allclose(measure_origin(bragg)["origin"], truth, atol=0.003)
+
+
+def test_where_the_beam_is_expected_may_be_told():
+    truth = far((9, 12), 3.0)
+    beside = truth + BASIS[1]
+    expected = tuple(np.median(beside, axis=(0, 1)) + 0.05)
+    found = measure_origin(bragg_of(truth), expected=expected)
+    np.testing.assert_allclose(found["origin"], beside, atol=0.003)
+
+
+def sort_disks(bragg):
+    """Put the brightest disk of each pattern first."""
+    order = np.argsort(-bragg["bragg_intensity"].values, axis=2, kind="stable")
+    for name in ("bragg_q", "bragg_intensity"):
+        values = bragg[name].values
+        index = order if values.ndim == 3 else order[..., None]
+        bragg[name].values[:] = np.take_along_axis(values, index, axis=2)
+
+
 def test_a_mistaken_beam_is_outvoted():
     rng = np.random.default_rng(2)
     truth = descan((9, 12))
     bragg = bragg_of(truth, rng=rng)
     wrong = rng.random((9, 12)) < 0.25
     bragg["bragg_intensity"].values[wrong, 1] = 1e4  # another disk is the brightest
-    order = np.argsort(-bragg["bragg_intensity"].values, axis=2, kind="stable")
-    for name in ("bragg_q", "bragg_intensity"):
-        values = bragg[name].values
-        index = order if values.ndim == 3 else order[..., None]
-        bragg[name].values[:] = np.take_along_axis(values, index, axis=2)
+    sort_disks(bragg)
     found = measure_origin(bragg)
     np.testing.assert_allclose(found["origin"], truth, atol=0.003)
 

@@ -42,15 +42,16 @@ def test_it_survives_its_dictionary():
 
 
 @pytest.mark.parametrize("name", ["q_step", "scan_step", "voltage", "semiangle"])
-@pytest.mark.parametrize("value", [0, -1.0, np.nan, np.inf])
+@pytest.mark.parametrize("value", [0, -1.0, np.nan, np.inf, "2 nm", [2.0]])
 def test_impossible_values_are_refused_by_name(name, value):
     with pytest.raises(CalibrationError, match=name):
         Calibration(**{name: value})
 
 
-def test_a_rotation_that_is_no_number_is_refused():
+@pytest.mark.parametrize("value", [np.nan, "90"])
+def test_a_rotation_that_is_no_number_is_refused(value):
     with pytest.raises(CalibrationError, match="scan_rotation"):
-        Calibration(scan_rotation=np.nan)
+        Calibration(scan_rotation=value)
 
 
 @pytest.mark.parametrize("voltage", [0, -200, np.nan])

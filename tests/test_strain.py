@@ -145,8 +145,12 @@ def test_grains_are_counted_where_no_attribute_says_how_many():
     lattice["g1"].values[1], lattice["g2"].values[1] = other
     reference = reference_lattice(lattice)
     np.testing.assert_allclose(reference["g1"], [SQUARE[0], other[0]])
+    assert reference["outside"].values.tolist() == [False, False]
     strain = compute_strain(lattice, reference)
     np.testing.assert_allclose(strain["rotation"], 0, atol=1e-12)
+    beside = reference_lattice(lattice, region=(slice(0, 1), slice(0, 2)))
+    assert beside["outside"].values.tolist() == [False, True]
+    assert beside["n_positions"].values.tolist() == [2, 3]
     only = lattice.isel(scan_y=slice(1, None))
     assert np.isnan(reference_lattice(only)["g1"][0]).all()
 

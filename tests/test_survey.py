@@ -137,6 +137,37 @@ def test_equal_names_are_kept_apart(folder, quick, scan):
     assert all(r.state == "done" for r in rows)
 
 
+def test_a_scan_keeps_its_results_whatever_it_is_surveyed_with(
+    folder, quick, monkeypatch, scan
+):
+    """Alone first, then with one of its name, then without it."""
+    (folder / "other").mkdir()
+    save_scan(scan[["pattern"]] * 2, folder / "other" / "a.zarr")
+    first, second = folder / "a.zarr", folder / "other" / "a.zarr"
+    (alone,) = survey([first], folder / "out")
+    assert alone.out == str(folder / "out" / "a.zarr")
+    (beside,) = survey([second], folder / "out")
+    assert beside.state == "done"
+    assert beside.out != alone.out
+    monkeypatch.setattr("fcunet_dask.peaks.BlockPeaks.__call__", None)
+    monkeypatch.setattr("fcunet_dask.pipeline.maps.analyze_block", None)
+    for paths in ([first, second], [second], [second, first]):
+        rows = survey(paths, folder / "out")
+        assert [row.state for row in rows] == ["done"] * len(paths)
+        outs = {str(first): alone.out, str(second): beside.out}
+        assert {row.out for row in rows} == {outs[row.scan] for row in rows}
+        assert {row["scan"] for row in table(folder / "out")} == set(outs)
+
+
+def test_a_scan_that_was_moved_keeps_its_results(folder, quick):
+    (before,) = survey([folder / "a.zarr"], folder / "out")
+    (folder / "other").mkdir()
+    (folder / "a.zarr").rename(folder / "other" / "a.zarr")
+    (after,) = survey([folder / "other" / "a.zarr"], folder / "out")
+    assert after.out == before.out
+    assert len(table(folder / "out")) == 1
+
+
 def test_no_scans_are_refused(tmp_path):
     with pytest.raises(ParameterError, match="no scans"):
         survey([], tmp_path)
@@ -153,4 +184,5 @@ def test_the_command_ends_with_one_where_a_scan_failed(folder):
     bad = typed("[ad].zarr")
     assert bad.returncode == 1
     assert "1 of 2 scans failed" in bad.stderr
+    assert [bad.stdout.count(f"{number}/2 ") for number in (1, 2)] == [1, 1]
     assert [r["state"] for r in table(folder / "out")] == ["done", "failed"]

@@ -3,11 +3,13 @@
 from typing import Annotated
 
 import typer
+import xarray as xr
 from rich.table import Table
 
 from fcunet_dask.cli.screen import console, progress_bars, scan_shape_of
 from fcunet_dask.io import convert as convert_scan
 from fcunet_dask.io import open_scan
+from fcunet_dask.schema import SCAN
 
 
 def convert(
@@ -63,7 +65,16 @@ def info(
     )
     table.add_row("reader", str(opened.attrs["source"]["reader"]))
     for name, value in opened.attrs["calibration"].items():
-        table.add_row(name, "not known" if value is None else f"{value:g}")
+        said = _both_steps(opened) if name == "scan_step" and value is None else ""
+        table.add_row(name, said or ("not known" if value is None else f"{value:g}"))
     extra = [n for n in ("probe", "mask") if n in opened]
     table.add_row("with it", ", ".join(extra) or "nothing")
     console.print(table, highlight=False)
+
+
+def _both_steps(scan: xr.Dataset) -> str:
+    """Say the steps of a scan whose rows and columns are not as far apart."""
+    axes = [scan[n] for n in SCAN]
+    if any(a.size < 2 or a.attrs.get("units") != "nm" for a in axes):
+        return ""
+    return " × ".join(f"{abs(float(a[1] - a[0])):g}" for a in axes) + " (y, x)"

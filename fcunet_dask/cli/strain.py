@@ -1,7 +1,7 @@
 """``fcunet-dask strain``: a scan on disk to a strain map."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -157,13 +157,28 @@ def report(results: xr.Dataset) -> None:
     )
     for g1, g2 in zip(basis["g1"], basis["g2"], strict=True):
         table.add_row("lattice", f"{_lattice(g1, g2, units)} (from {basis['from']})")
-    table.add_row("reference", str(provenance["reference"]["from"]))
+    positions = ", ".join(map(str, provenance["reference"]["positions"]))
+    said = f"{provenance['reference']['from']}: {positions} positions"
+    table.add_row("reference", said)
+    for text in _referred_to_itself(provenance["reference"]):
+        table.add_row("", text)
     for axes, variance in zip(*provenance["pulls"].values(), strict=True):
         table.add_row("shared errors", _shared(axes, variance, units))
     table.add_row("positions", _positions(results))
     for name in ("strain_xx", "strain_yy", "strain_xy", "rotation"):
         table.add_row(name, _range(results, name))
     console.print(table, highlight=False)
+
+
+def _referred_to_itself(reference: dict[str, Any]) -> list[str]:
+    """Say which grains are not at all in the region that is the reference."""
+    grains = zip(reference.get("outside", []), reference["positions"], strict=False)
+    return [
+        f"grain {grain} has no position there: its strain is that from the median of all "
+        f"of its own {positions}, about zero whatever it is"
+        for grain, (outside, positions) in enumerate(grains)
+        if outside and positions
+    ]
 
 
 def _lattice(g1: list[float], g2: list[float], units: str) -> str:

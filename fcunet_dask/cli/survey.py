@@ -77,12 +77,10 @@ def survey(
 
 
 def _say(rows: Sequence[Scanned]) -> None:
-    """Say when a scan is through."""
-    number = sum(row.state in ("done", "failed") for row in rows)
-    last = [row for row in rows if row.state in ("done", "failed")][-1:]
-    for row in last:
-        if rows[number - 1] is row:
-            console.print(f"{number}/{len(rows)} {row.scan}: {row.state}")
+    """Say when a scan is through: scans run in their order."""
+    begun = [row for row in rows if row.state != "pending"]
+    if begun[-1].state in ("done", "failed"):
+        console.print(f"{len(begun)}/{len(rows)} {begun[-1].scan}: {begun[-1].state}")
 
 
 def _table(rows: list[Scanned]) -> Table:

@@ -1,6 +1,7 @@
 """Scans into the native store, block by block."""
 
 import itertools
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import (
@@ -21,7 +22,7 @@ from fcunet_dask._axes import calibration_of
 from fcunet_dask._commit import ArraySpec, Block, BlockStore
 from fcunet_dask._places import is_url
 from fcunet_dask._source import Slices, source_of, unread_paths
-from fcunet_dask.errors import ParameterError, StoreError
+from fcunet_dask.errors import ParameterError, SchemaError, StoreError
 from fcunet_dask.io.raw import Pair
 from fcunet_dask.io.scan import open_scan
 from fcunet_dask.types import Array
@@ -113,7 +114,8 @@ def save_scan(
     Raises
     ------
     SchemaError
-        If `scan` has no ``pattern``, or one with other dims.
+        If `scan` has no ``pattern``, one with other dims or no position, or attributes
+        that are no plain numbers, texts and lists.
     StoreError
         If `path` exists, is what `scan` is read from, or the disk is full.
     """
@@ -134,7 +136,7 @@ def _write(
         msg = f"{path} is the source itself; choose another name"
         raise StoreError(msg)
     spec = _spec(scan["pattern"], shard)
-    attrs = {str(key): value for key, value in scan.attrs.items()}
+    attrs = {str(key): _plain(key, value) for key, value in scan.attrs.items()}
     attrs["calibration"] = calibration_of(scan).to_dict()
     store = BlockStore.create(
         path,
@@ -155,6 +157,20 @@ def _write(
                 store.put(name, dims, np.asarray(variable), variable.attrs)
         _fill(store, _reader(scan["pattern"]), progress or _silent)
         store.finish({"digest": store.digest()})
+
+
+def _plain(key: Any, value: Any) -> Any:
+    """Return an attribute that a store can hold; refuse another."""
+    value = value.item() if isinstance(value, np.generic) else value
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError) as error:
+        msg = (
+            f"attribute {key!r} of the scan cannot be stored ({error}): leave it out, "
+            f"del scan.attrs[{key!r}], or make it plain numbers, texts and lists"
+        )
+        raise SchemaError(msg) from error
+    return value
 
 
 def _resolved(where: str | Path) -> str:

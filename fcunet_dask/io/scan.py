@@ -1,5 +1,7 @@
 """Any file to a scan in the words of `fcunet_dask.schema`, without reading patterns."""
 
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import xarray as xr
@@ -57,8 +59,8 @@ def open_scan(
         ``pattern`` (scan_y, scan_x, q_y, q_x), counts, lazy, in the dtype of the file
         and native byte order (64-bit reals become float32); ``probe`` and ``mask``
         (q_y, q_x) where the file has them; coordinates scan_y and scan_x in nm, q_y
-        and q_x in 1/Å, or all in px where a size is not known; attributes
-        ``calibration`` and ``source``.
+        and q_x in 1/Å, or all in px where a size is not known, falling along axes that
+        the file gives a negative step; attributes ``calibration`` and ``source``.
 
     Raises
     ------
@@ -71,6 +73,11 @@ def open_scan(
         If the format needs an extra that is not installed.
     ParameterError
         If `blocks` or `scan_shape` is not a pair of positive integers.
+
+    Warns
+    -----
+    UserWarning
+        If a file gives its detector pixels as an angle, and no voltage.
 
     Notes
     -----
@@ -91,7 +98,8 @@ def open_scan(
         if values is not None:
             scan[name] = (schema.Q, values)
     scan.attrs = {**raw.attrs, "source": _provenance(location, raw)}
-    return _labelled(scan, known, _kept(raw.coords, calibration))
+    coords = _coords(raw, layout, known) | _kept(raw.coords, calibration)
+    return _labelled(scan, known, coords)
 
 
 def _kept(coords: Coords, explicit: Calibration | None) -> Coords:
@@ -107,6 +115,24 @@ def _kept(coords: Coords, explicit: Calibration | None) -> Coords:
     return kept
 
 
+def _coords(raw: RawScan, layout: Layout, calibration: Calibration) -> Coords:
+    """Coordinates along the axes of a file, each in its direction and of its step."""
+    axes = [raw.axes[axis] for axis in layout.axes] if raw.axes else []
+    names = (*schema.SCAN, *schema.Q)
+    if len(axes) == 3 and layout.shape[0] > 1:
+        axes = axes[1:]  # a row of frames that was wrapped
+    coords: Coords = {}
+    for axis, name in zip(reversed(axes), reversed(names), strict=False):
+        size = layout.shape[names.index(name)]
+        if name in schema.Q:
+            sign = 1.0 if axis.nm else axis.direction  # files write −1 nm for no size
+            coords[name] = sign * calibration.q_axis(size), calibration.q_units
+        else:
+            own = replace(calibration, scan_step=calibration.scan_step or axis.nm)
+            coords[name] = axis.direction * own.scan_axis(size), own.scan_units
+    return coords
+
+
 def _labelled(scan: xr.Dataset, calibration: Calibration, kept: Coords) -> xr.Dataset:
     for dims, axis, units in (
         (schema.SCAN, calibration.scan_axis, calibration.scan_units),
@@ -114,9 +140,9 @@ def _labelled(scan: xr.Dataset, calibration: Calibration, kept: Coords) -> xr.Da
     ):
         for name in dims:
             values, unit = kept.get(name, (None, ""))
-            if values is None or unit != units:
-                values = axis(scan.sizes[name])
-            scan = scan.assign_coords({name: (name, values, {"units": units})})
+            if values is None or unit not in (units, "nm", "1/Å"):
+                values, unit = axis(scan.sizes[name]), units
+            scan = scan.assign_coords({name: (name, values, {"units": unit})})
     scan.attrs["calibration"] = calibration.to_dict()
     scan.attrs["calibration"] = calibration_of(scan).to_dict()
     found = [v for v in (schema.PATTERN, schema.PROBE, schema.MASK) if v.name in scan]
@@ -135,7 +161,17 @@ def _calibration(
             "image, not of a diffraction pattern; if it is one, pass calibration="
         )
         raise ReaderError(msg)
-    return calibrate(scan, (q_y, q_x), raw.known, explicit)
+    sizes = [raw.shape[axis] for axis in layout.axes[:-2]]
+    steps = [axis for axis, size in zip(scan, sizes, strict=True) if size > 1]
+    found = calibrate(steps, (q_y, q_x), raw.known, explicit)
+    if found.q_step is None and q_x.is_angle:
+        msg = (
+            f"{raw.source.path}: pixels of {abs(q_x.scale):g} {q_x.units}, but the voltage "
+            "is not known, so that scattering vectors are in px: pass "
+            "calibration=Calibration(voltage=…), --voltage"
+        )
+        warnings.warn(msg, UserWarning, stacklevel=3)
+    return found
 
 
 def _provenance(location: str, raw: RawScan) -> dict[str, object]:

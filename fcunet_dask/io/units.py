@@ -29,7 +29,8 @@ class Axis:
     Parameters
     ----------
     scale : float
-        Step; zero, negative or not finite where the file does not know it.
+        Step, negative where coordinates fall; zero or not finite where the file does not
+        know it.
     units : str
         As it is written there.
     """
@@ -48,25 +49,36 @@ class Axis:
         return cls(step if math.isfinite(step) else 0.0, str(text or ""))
 
     @property
+    def direction(self) -> float:
+        """−1 where coordinates fall; 1 also where the unit says no size, as of pixels."""
+        unit, _ = _inverse(_plain(self.units))
+        return -1.0 if self.scale < 0 and (unit in _NM or unit in _RAD) else 1.0
+
+    @property
     def nm(self) -> float | None:
-        """Step in nm; None where the unit is no length. The sign is a direction."""
+        """Length of the step in nm; None where the unit is no length."""
         factor = _NM.get(_plain(self.units))
         return abs(self.scale) * factor if factor and self.scale else None
 
     def inverse_angstrom(self, voltage: float | None) -> float | None:
-        """Step in 1/Å; None where the unit is no inverse length, nor an angle."""
+        """Length of the step in 1/Å; None where it is no inverse length, nor an angle."""
         unit, inverse = _inverse(_plain(self.units))
-        if self.scale <= 0:
+        if not self.scale:
             return None
         if inverse and unit in _NM:
-            return self.scale * 0.1 / _NM[unit]
+            return abs(self.scale) * 0.1 / _NM[unit]
         if unit in _RAD and voltage is not None:
-            return self.scale * _RAD[unit] / electron_wavelength(voltage)
+            return abs(self.scale) * _RAD[unit] / electron_wavelength(voltage)
         return None
 
     @property
+    def is_angle(self) -> bool:
+        """Whether a step is known and is an angle: with a voltage it is one in 1/Å."""
+        return bool(self.scale) and _plain(self.units) in _RAD
+
+    @property
     def is_length(self) -> bool:
-        """Whether a step is known and is a length in real space."""
+        """Whether a step is known, above zero, and is a length in real space."""
         return self.scale > 0 and _plain(self.units) in _NM
 
 
@@ -89,7 +101,7 @@ def calibrate(
     Parameters
     ----------
     scan, q : sequence of Axis
-        Axes of the scan and of the detector.
+        Axes of the scan, of more than one position, and of the detector.
     known : Calibration
         From the metadata of the file.
     explicit : Calibration or None
@@ -98,7 +110,7 @@ def calibrate(
     Returns
     -------
     Calibration
-        In 1/Å, nm, kV, mrad and degrees.
+        In 1/Å, nm, kV, mrad and degrees; without `scan_step` where it is not one.
 
     Raises
     ------

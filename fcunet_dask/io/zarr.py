@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import zarr
 
+from fcunet_dask._axes import UNITS
 from fcunet_dask._commit import KEY, BlockStore
 from fcunet_dask._places import failures, place
 from fcunet_dask._source import ZarrSource
@@ -39,8 +40,11 @@ def read_zarr(path: str, dataset: str | None) -> RawScan:
     if not isinstance(array, zarr.Array):
         msg = f"{path} has no array {name!r}"
         raise ReaderError(msg)
+    labelled = native or _dims(path, array) == (*SCAN, *Q)
     attrs = dict(group.attrs) if native else {}
-    attrs.pop(KEY, None)
+    stored = group.attrs.get("calibration") if labelled else None
+    for key in (KEY, "calibration"):
+        attrs.pop(key, None)
     if "source" in attrs:
         attrs["converted_from"] = attrs.pop("source")
     return RawScan(
@@ -50,11 +54,13 @@ def read_zarr(path: str, dataset: str | None) -> RawScan:
         reader="native" if native else "zarr",
         dataset=name,
         chunks=array.shards or array.chunks,
-        axes=_hyperspy_axes(group, name, array.ndim),
-        known=_known(group, name, attrs.pop("calibration", None)),
+        axes=_axes(group)
+        if labelled and not native
+        else _hyperspy_axes(group, name, array.ndim),
+        known=_known(group, name, stored),
         probe=_small(group, PROBE.name),
         mask=_small(group, MASK.name),
-        coords=_coords(group) if native else {},
+        coords=_coords(group) if labelled else {},
         attrs=attrs,
         digest=digest,
     )
@@ -111,12 +117,51 @@ def _hyperspy_axes(group: zarr.Group, name: str, ndim: int) -> tuple[Axis, ...]:
     return tuple(axes)
 
 
+def _dims(path: str, array: zarr.Array[Any]) -> tuple[Any, ...]:
+    """Names of the axes, as xarray and the native store write them; none elsewhere.
+
+    Raises
+    ------
+    ReaderError
+        If they are ours in another order.
+    """
+    names: Any = array.attrs.get("_ARRAY_DIMENSIONS")  # of xarray, in Zarr 2
+    dims = tuple(getattr(array.metadata, "dimension_names", None) or names or ())
+    if dims != (*SCAN, *Q) and {*dims} == {*SCAN, *Q}:
+        msg = (
+            f"{path}: the axes of {array.basename} are {dims}: transpose it to "
+            f"{(*SCAN, *Q)} and save it anew"
+        )
+        raise ReaderError(msg)
+    return dims
+
+
+def _axes(group: zarr.Group) -> tuple[Axis, ...]:
+    """Axes as coordinates have them, in whatever unit."""
+    axes = []
+    for name in (*SCAN, *Q):
+        array = group.get(name)
+        if (
+            isinstance(array, zarr.Array)
+            and array.size > 1
+            and array.dtype.kind in "fiu"
+        ):
+            values = np.asarray(array[...])
+            step = (values[-1] - values[0]) / (values.size - 1)
+            axes.append(Axis.of(step, array.attrs.get("units")))
+        else:
+            axes.append(Axis())
+    return tuple(axes)
+
+
 def _coords(group: zarr.Group) -> Coords:
+    """Coordinates in units that are ours."""
     arrays = {name: group.get(name) for name in (*SCAN, *Q)}
     return {
-        name: (np.asarray(array[...]), str(array.attrs.get("units", "")))
+        name: (np.asarray(array[...]), str(array.attrs["units"]))
         for name, array in arrays.items()
         if isinstance(array, zarr.Array)
+        and array.attrs.get("units") in (*UNITS[SCAN], *UNITS[Q])
     }
 
 

@@ -102,6 +102,30 @@ def direct_beam(position: Array, expected: Array, reach: float) -> Array:
     return np.where(found[:, None], position[rows, nearest], np.nan)
 
 
+def even_steps(shape: tuple[int, int], most: int) -> tuple[int, int]:
+    """Return steps that leave at most `most` positions of a scan, evenly.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Rows and columns of the scan.
+    most : int
+        Positions.
+
+    Returns
+    -------
+    (int, int)
+        Of rows and columns.
+    """
+    y, x = 1, 1
+    while -(-shape[0] // y) * -(-shape[1] // x) > most:
+        if shape[0] // y > shape[1] // x:
+            y += 1
+        else:
+            x += 1
+    return y, x
+
+
 def surface_coefficients(surface: Array, kind: str) -> Array:
     """Coefficients of a surface that is a polynomial, from its values.
 
@@ -121,7 +145,7 @@ def surface_coefficients(surface: Array, kind: str) -> Array:
     y = np.unique(np.linspace(0, rows - 1, 7).astype(int))
     x = np.unique(np.linspace(0, columns - 1, 7).astype(int))
     values = surface[np.ix_(y, x)].reshape(-1, 2)
-    terms = _terms(y[:, None], x[None, :], (rows - 1, columns - 1), TERMS[kind])
+    terms = surface_terms(y[:, None], x[None, :], (rows - 1, columns - 1), TERMS[kind])
     return np.asarray(np.linalg.lstsq(terms.reshape(len(values), -1), values)[0])
 
 
@@ -142,11 +166,26 @@ def surface_at(coefficients: Array, y: Array, x: Array, last: tuple[int, int]) -
     numpy.ndarray
         (..., 2).
     """
-    return _terms(y, x, last, len(coefficients)) @ coefficients
+    return surface_terms(y, x, last, len(coefficients)) @ coefficients
 
 
-def _terms(y: Array, x: Array, last: tuple[int, int], count: int) -> Array:
-    """Polynomials on the scan, −1 to 1 in each direction, (..., count)."""
+def surface_terms(y: Array, x: Array, last: tuple[int, int], count: int) -> Array:
+    """Polynomials on the scan, −1 to 1 in each direction.
+
+    Parameters
+    ----------
+    y, x : numpy.ndarray
+        Row and column, of shapes that broadcast.
+    last : (int, int)
+        Last row and column of the scan.
+    count : int
+        Of the polynomials (`TERMS`).
+
+    Returns
+    -------
+    numpy.ndarray
+        (..., count).
+    """
     v, u = (
         2.0 * i / n - 1 if n else np.zeros(np.shape(i))
         for i, n in zip((y, x), last, strict=True)

@@ -43,7 +43,8 @@ def clean(patterns: Array) -> tuple[Array, Array]:
     xp = namespace(patterns)
     status = xp.zeros(len(patterns), xp.uint8)
     if patterns.dtype.kind == "f":
-        total = patterns.sum(axis=(1, 2))
+        wide = xp.promote_types(patterns.dtype, xp.float32)  # half precision overflows
+        total = patterns.sum(axis=(1, 2), dtype=wide)
         if not bool(xp.isfinite(total).all()):
             finite = xp.isfinite(patterns)
             missing = ~finite.all(axis=(1, 2))

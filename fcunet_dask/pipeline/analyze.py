@@ -12,7 +12,7 @@ import xarray as xr
 
 from fcunet_dask.calibrate import apply_calibration, measure_origin
 from fcunet_dask.calibration import Calibration
-from fcunet_dask.kernels.surfaces import surface_at, surface_coefficients
+from fcunet_dask.kernels.surfaces import even_steps, surface_at, surface_coefficients
 from fcunet_dask.lattice import (
     find_lattice,
     fit_lattice,
@@ -119,6 +119,7 @@ def find_common(
     choices["reference"] = {
         "from": _words(settings.reference),
         "positions": reference["n_positions"].values.tolist(),
+        "outside": reference["outside"].values.tolist(),
         **_vectors(reference),
     }
     choices["pulls"] = {name: v.values.tolist() for name, v in pulls.data_vars.items()}
@@ -177,17 +178,6 @@ def _origin(bragg: xr.Dataset, settings: Settings) -> dict[str, Any]:
         "coefficients": coefficients.tolist(),
         "last": last,
     }
-
-
-def even_steps(shape: tuple[int, int], most: int) -> tuple[int, int]:
-    """Return steps that leave at most `most` positions, evenly."""
-    y, x = 1, 1
-    while -(-shape[0] // y) * -(-shape[1] // x) > most:
-        if shape[0] // y > shape[1] // x:
-            y += 1
-        else:
-            x += 1
-    return y, x
 
 
 def _calibrated(

@@ -13,7 +13,8 @@ import xarray as xr
 from fcunet_dask._commit import BlockStore
 from fcunet_dask._places import located
 from fcunet_dask.errors import AnalysisError, StoreError
-from fcunet_dask.pipeline.analyze import analyze, even_steps
+from fcunet_dask.kernels.surfaces import even_steps
+from fcunet_dask.pipeline.analyze import analyze
 from fcunet_dask.pipeline.detect import kept_probe
 from fcunet_dask.pipeline.results import open_results
 from fcunet_dask.pipeline.settings import Settings

@@ -1,7 +1,7 @@
 """A scan as a run takes it: opened, calibrated, in blocks."""
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import xarray as xr
@@ -39,16 +39,27 @@ def prepare_scan(scan: str | Path | xr.Dataset, settings: Settings) -> xr.Datase
         no position of it.
     """
     if not isinstance(scan, xr.Dataset):
+        _refuse_array(scan)
         scan = open_scan(scan, calibration=settings.calibration)
     elif settings.calibration is not None:
         scan = _recalibrated(validate(scan, PATTERN), settings.calibration)
     validate(scan, PATTERN)
+    calibration = calibration_of(scan)
     detector_axes(scan)
-    scan = scan.assign_attrs(calibration=calibration_of(scan).to_dict())
+    scan = scan.assign_attrs(calibration=calibration.to_dict())
     _check_regions(scan, settings)
     if scan[PATTERN.name].chunks is None:
         scan = scan.chunk(dict.fromkeys(SCAN, BLOCK))
     return scan
+
+
+def _refuse_array(scan: Any) -> None:
+    if hasattr(scan, "dtype"):
+        msg = (
+            f"a scan is a path or an xarray.Dataset, got {type(scan).__name__}: pass "
+            f"xarray.Dataset({{'pattern': ({(*SCAN, *Q)}, array)}})"
+        )
+        raise ParameterError(msg)
 
 
 def _check_regions(scan: xr.Dataset, settings: Settings) -> None:

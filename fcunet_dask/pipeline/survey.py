@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from fcunet_dask._commit import writing
-from fcunet_dask._places import located, place
+from fcunet_dask._places import is_url, located, place
 from fcunet_dask.errors import (
     MissingDependencyError,
     OtherRunError,
@@ -140,10 +140,12 @@ def survey(
         msg = "no scans: the pattern matches no file"
         raise ParameterError(msg)
     folder = located(out_folder)
-    outs = [f"{folder}/{name}.zarr" for name in _names(paths)]
+    table = read_table(folder)
+    names = _names(paths, {row.scan: Path(row.out).stem for row in table})
+    outs = [f"{folder}/{name}.zarr" for name in names]
     rows = [Scanned(scan=s, out=o) for s, o in zip(paths, outs, strict=True)]
 
-    others = [row for row in read_table(folder) if row.out not in outs]
+    others = [row for row in table if row.scan not in paths and row.out not in outs]
 
     def note(index: int, row: Scanned) -> None:
         rows[index] = row
@@ -206,16 +208,22 @@ def _over(function: Callable[..., Any], values: xr.DataArray, good: Any) -> floa
     return float(function(values.values[good])) if good.any() else float("nan")
 
 
-def _names(paths: list[str]) -> list[str]:
-    """Return a name for each scan; where two are alike, with a hash of their path."""
-    stems = [Path(p).stem for p in paths]
-    often = Counter(stems)
-    return [
-        stem
-        if often[stem] == 1
-        else f"{stem}-{blake2b(path.encode(), digest_size=3).hexdigest()}"
-        for stem, path in zip(stems, paths, strict=True)
-    ]
+def _names(paths: list[str], known: dict[str, str]) -> list[str]:
+    """Return a name for the results of each scan: that which it has, where it has one.
+
+    A new scan is called as its file, with a hash of its path where another new one, or
+    one that has results and is still there, is called so, too.
+    """
+    new = Counter(Path(p).stem for p in {*paths} - {*known})
+    taken = {n for p, n in known.items() if is_url(p) or Path(p).exists()}
+
+    def name(path: str) -> str:
+        stem = Path(path).stem
+        if new[stem] == 1 and stem not in taken:
+            return stem
+        return f"{stem}-{blake2b(path.encode(), digest_size=3).hexdigest()}"
+
+    return [known.get(path) or name(path) for path in paths]
 
 
 def write_table(rows: Sequence[Scanned], folder: str) -> None:

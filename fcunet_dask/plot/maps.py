@@ -10,6 +10,7 @@ from matplotlib.image import AxesImage
 from scipy.ndimage import gaussian_filter
 
 from fcunet_dask.plot.figure import NotebookFigure
+from fcunet_dask.schema import SCAN
 from fcunet_dask.types import Array
 
 _PANELS = (
@@ -83,6 +84,9 @@ def _headline(results: xr.Dataset) -> str:
     text = f"{status.size} positions, {int((status > 0).sum())} without a lattice"
     if usual:
         text += f"; median σ of the strain {100 * np.mean(usual):.3f} %"
+    reference = results.attrs.get("provenance", {}).get("reference", {})
+    for grain in np.flatnonzero(reference.get("outside", [])):
+        text += f"; grain {grain}, not in the reference, is referred to itself"
     return text
 
 
@@ -107,13 +111,13 @@ def _strain_panel(
 def _map(ax: Axes, values: Any, title: str, data: xr.Dataset, **options: Any) -> None:
     """Draw one map with scan coordinates and its colour bar."""
     ax.set_facecolor("0.7")
-    extent, units = _extent(data)
+    extent, (y, x) = _extent(data)
     image = ax.imshow(
         np.asarray(values), extent=extent, interpolation="nearest", **options
     )
     ax.set_title(title, fontsize=10)
-    ax.set_xlabel(f"x ({units})", fontsize=8)
-    ax.set_ylabel(f"y ({units})", fontsize=8)
+    ax.set_xlabel(f"x ({x})", fontsize=8)
+    ax.set_ylabel(f"y ({y})", fontsize=8)
     ax.tick_params(labelsize=7)
     bar = ax.figure.colorbar(image, ax=ax, shrink=0.8, extend=_beyond(image))
     bar.ax.tick_params(labelsize=7)
@@ -126,18 +130,32 @@ def _beyond(image: AxesImage) -> str:
     return ("neither", "min", "max", "both")[below + 2 * above]
 
 
-def _extent(data: xr.Dataset) -> tuple[tuple[float, float, float, float], str]:
-    """Outer edges of the map: left, right, bottom, top; and their unit."""
-    rows, columns = (
-        data["n_indexed"].shape if "n_indexed" in data else data["strain_xx"].shape
-    )
-    edges = []
-    for name, size in (("scan_x", columns), ("scan_y", rows)):
-        axis = np.asarray(data[name], float) if name in data.coords else np.arange(size)
+def _extent(
+    data: xr.Dataset,
+) -> tuple[tuple[float, float, float, float], tuple[str, str]]:
+    """Outer edges of the map: left, right, bottom, top; and the units of y and x.
+
+    Positions that are not evenly far apart are counted.
+    """
+    shape = data["n_indexed"].shape if "n_indexed" in data else data["strain_xx"].shape
+    edges, units = [], []
+    for name, size in zip(SCAN, shape, strict=True):
+        axis, unit = np.arange(size, dtype=float), "px"
+        if name in data.coords and _even(np.asarray(data[name], float)):
+            axis = np.asarray(data[name], float)
+            unit = str(data[name].attrs.get("units", "px"))
         half = 0.5 * (axis[1] - axis[0]) if size > 1 else 0.5
         edges.append((float(axis[0] - half), float(axis[-1] + half)))
-    units = data["scan_x"].attrs.get("units", "px") if "scan_x" in data.coords else "px"
-    return (*edges[0], edges[1][1], edges[1][0]), str(units)
+        units.append(unit)
+    return (*edges[1], edges[0][1], edges[0][0]), (units[0], units[1])
+
+
+def _even(axis: Array) -> bool:
+    """Whether positions are as far apart everywhere, up to a hundredth."""
+    steps = np.diff(axis)
+    return not steps.size or bool(
+        steps[0] != 0 and np.allclose(steps, steps[0], rtol=0.01, atol=0)
+    )
 
 
 def _bragg_map(ax: Axes, results: xr.Dataset) -> None:

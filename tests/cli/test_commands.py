@@ -1,5 +1,6 @@
 """The commands as a person types them: in a process of their own, on real files."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -9,8 +10,9 @@ import h5py
 import numpy as np
 import pytest
 from distributed import LocalCluster
-from fcunet_dask import simulate_scan
+from fcunet_dask import save_scan, simulate_scan
 from fcunet_dask.pipeline import open_results
+from fcunet_dask.plot import summary
 
 COMMAND = [sys.executable, "-c", "from fcunet_dask.cli import main; main()"]
 
@@ -87,6 +89,24 @@ def test_another_calibration_is_another_run(file, results):
     assert "overwrite" in said
 
 
+def test_a_grain_outside_the_reference_is_said_to_be_referred_to_itself(tmp_path):
+    same = {"scan": (4, 6), "detector": (96, 112), "radius": 4.2, "blocks": None}
+    left = simulate_scan(g1=(5.2, 17.0), g2=(17.0, -5.2), **same)
+    right = simulate_scan(g1=(-0.9, 17.8), g2=(17.8, 0.9), **same, strain=0.0)
+    both = [g.pattern.values for g in (left, right)]
+    np.save(tmp_path / "scan.npy", np.concatenate(both, axis=1))
+    said = typed(
+        *("strain", tmp_path / "scan.npy", tmp_path / "out"),
+        *("--grains", 2, "--reference", ":,0:3"),
+    )
+    (grain,) = re.findall(r"grain (\d) has no position there", said)
+    found = open_results(tmp_path / "out")
+    assert (found.grain_index.values[:, 6:] == int(grain)).all()
+    assert (found.grain_index.values[:, :6] != int(grain)).all()
+    assert "all of its own 24" in " ".join(said.split())
+    assert f"grain {grain}, not in the reference" in summary(found).get_suptitle()
+
+
 def test_view_draws_a_position(file, results, tmp_path):
     picture = tmp_path / "pattern.png"
     typed("view", file, results, "--at", 2, 5, "--out", picture)
@@ -103,6 +123,14 @@ def test_convert_and_info(file, truth, tmp_path):
     said = typed("info", tmp_path / "native.zarr")
     assert "scan_y 6 × scan_x 12 × q_y 128 × q_x 128, uint16" in " ".join(said.split())
     assert "StoreError" in typed("convert", file, file.parent, code=1)
+
+
+def test_info_says_both_steps_of_a_scan(truth, tmp_path):
+    scan = truth[["pattern"]].isel(scan_y=slice(None, None, 2), scan_x=slice(0, 4))
+    save_scan(scan, tmp_path / "a.zarr")
+    assert "scan_step 4 × 2 (y, x)" in " ".join(
+        typed("info", tmp_path / "a.zarr").split()
+    )
 
 
 def test_plan_says_what_will_be_and_refuses_what_cannot(file, tmp_path):

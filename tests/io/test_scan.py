@@ -7,10 +7,12 @@ import pytest
 import xarray as xr
 import zarr
 from fcunet_dask import schema
+from fcunet_dask._axes import calibration_of
 from fcunet_dask._source import source_of
 from fcunet_dask.calibration import Calibration
 from fcunet_dask.errors import MissingDependencyError, ParameterError, ReaderError
-from fcunet_dask.io import open_scan
+from fcunet_dask.io import convert, open_scan
+from fcunet_dask.schema import SCAN
 
 SHAPE = (5, 7, 6, 8)
 TRUTH = np.random.default_rng(0).poisson(3, SHAPE).astype("uint16")
@@ -150,6 +152,92 @@ def test_hyperspy_axes_and_microscope(tmp_path):
     found = open_scan(path).attrs["calibration"]
     expected = {"q_step": 0.03, "scan_step": 300.0, "voltage": 300.0, "semiangle": 1.4}
     assert found == pytest.approx(expected | {"scan_rotation": None})
+
+
+def hspy(path, *axes, data=TRUTH):
+    """HyperSpy's file of `data` with the scales and units of its axes."""
+    h5(path, {"Experiments/scan/data": data})
+    with h5py.File(path, "a") as file:
+        for i, (scale, units) in enumerate(axes):
+            axis = file.create_group(f"Experiments/scan/axis-{i}")
+            axis.attrs.update(scale=scale, units=units, navigate=i < data.ndim - 2)
+    return path
+
+
+def test_scan_steps_that_differ_are_both_kept(tmp_path):
+    q = [(0.3, "1/nm")] * 2
+    path = hspy(tmp_path / "a.hspy", (4.0, "nm"), (0.002, "µm"), *q)
+    convert(path, tmp_path / "a.zarr")
+    for source in (path, tmp_path / "a.zarr"):
+        scan = open_scan(source)
+        np.testing.assert_allclose(scan["scan_y"], 4.0 * np.arange(5))
+        np.testing.assert_allclose(scan["scan_x"], 2.0 * np.arange(7))
+        assert [scan[n].attrs["units"] for n in SCAN] == ["nm", "nm"]
+        assert scan.attrs["calibration"]["scan_step"] is None
+    thinned = calibration_of(scan.isel(scan_x=slice(None, None, 2)))
+    assert thinned.scan_step == 4.0
+    told = open_scan(path, calibration=Calibration(scan_step=3.0))
+    np.testing.assert_allclose(np.diff(told["scan_y"]), 3.0)
+    np.testing.assert_allclose(np.diff(told["scan_x"]), 3.0)
+
+
+def test_angles_without_a_voltage_are_told(tmp_path):
+    path = hspy(tmp_path / "a.hspy", *[(2.0, "nm")] * 2, *[(0.5, "mrad")] * 2)
+    with pytest.warns(UserWarning, match=r"pixels of 0\.5 mrad, .* --voltage"):
+        scan = open_scan(path)
+    assert scan["q_x"].attrs["units"] == "px"
+    told = open_scan(path, calibration=Calibration(voltage=200.0))
+    assert told["q_x"].attrs["units"] == "1/Å"
+    assert open_scan(path, calibration=Calibration(q_step=0.1))["q_x"][-1] > 0
+
+
+def test_the_step_between_rows_of_a_line_does_not_count(tmp_path):
+    axes = [(1.0, "µm"), (2.0, "nm"), (0.3, "1/nm"), (0.3, "1/nm")]
+    line = open_scan(hspy(tmp_path / "a.hspy", *axes, data=TRUTH[:1]))
+    assert line.attrs["calibration"]["scan_step"] == 2.0
+    np.testing.assert_allclose(line["scan_x"], 2.0 * np.arange(7))
+
+
+@pytest.mark.parametrize("given", [None, 0.05])
+def test_falling_axes_fall(given, tmp_path):
+    axes = [(-2.0, "nm"), (2.0, "nm"), (-0.3, "1/nm"), (0.3, "1/nm")]
+    path = hspy(tmp_path / "a.hspy", *axes)
+    scan = open_scan(path, calibration=given and Calibration(q_step=given))
+    step = given or 0.03
+    np.testing.assert_allclose(scan["q_y"], -step * np.arange(-3, 3))
+    np.testing.assert_allclose(scan["q_x"], step * np.arange(-4, 4))
+    np.testing.assert_allclose(scan["scan_y"], -2.0 * np.arange(5))
+    assert scan.attrs["calibration"]["q_step"] == pytest.approx(step)
+    assert scan.attrs["calibration"]["scan_step"] == 2.0
+    check(scan)
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_what_xarray_wrote_keeps_its_axes_and_calibration(version, tmp_path):
+    known = Calibration(q_step=0.02, scan_step=2.0, voltage=200.0)
+    np.save(tmp_path / "a.npy", TRUTH)
+    scan = open_scan(tmp_path / "a.npy", calibration=known)
+    changed = scan.isel(q_y=slice(None, None, -1), scan_x=slice(1, None, 2))
+    path = tmp_path / "a.zarr"
+    changed.to_zarr(path, zarr_format=version, consolidated=False)
+    opened = open_scan(path)
+    xr.testing.assert_equal(opened, changed)
+    assert opened["q_y"].attrs["units"] == "1/Å"
+    assert opened.attrs["calibration"]["voltage"] == 200.0
+    nm = {"q_y": ("q_y", 10 * changed["q_y"].values, {"units": "1/nm"})}
+    nm["q_x"] = "q_x", 10 * changed["q_x"].values, {"units": "1/nm"}
+    other = changed.assign_coords(nm).assign_attrs(calibration={})
+    other.to_zarr(tmp_path / "c.zarr", zarr_format=version, consolidated=False)
+    opened = open_scan(tmp_path / "c.zarr")
+    np.testing.assert_allclose(np.diff(opened["q_y"]), -0.02)
+    np.testing.assert_allclose(opened["q_x"], changed["q_x"], atol=1e-12)
+    xr.testing.assert_equal(opened["scan_x"], changed["scan_x"])
+    assert opened.attrs["calibration"]["q_step"] == pytest.approx(0.02)
+    turned = tmp_path / "b.zarr"
+    mixed = changed.transpose("scan_x", "scan_y", ...)
+    mixed.to_zarr(turned, zarr_format=version, consolidated=False)
+    with pytest.raises(ReaderError, match=r"axes of pattern are .*transpose it"):
+        open_scan(turned)
 
 
 def test_zspy_is_hyperspy_in_zarr(tmp_path):

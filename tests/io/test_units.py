@@ -64,13 +64,21 @@ def test_angles_need_a_voltage():
         (None, "1/nm"),
         (math.nan, "1/nm"),
         ("many", "1/nm"),
-        (-1.0, "1/nm"),
+        (0.0, "1/nm"),
         (1.0, "?/m"),
         (1.7e17, "nm"),
     ],
 )
 def test_what_is_not_known_stays_unknown(scale, units):
     assert Axis.of(scale, units).inverse_angstrom(200.0) is None
+
+
+@pytest.mark.parametrize("units", ["1/nm", "mrad"])
+def test_a_falling_axis_has_a_step(units):
+    rising, falling = Axis(0.2, units), Axis(-0.2, units)
+    assert falling.inverse_angstrom(200.0) == rising.inverse_angstrom(200.0) > 0
+    assert (rising.direction, falling.direction) == (1.0, -1.0)
+    assert Axis(-1.0, "px").direction == 1.0
 
 
 def test_only_known_lengths_are_images():

@@ -7,6 +7,7 @@ import pytest
 from fcunet_dask.errors import ParameterError
 from fcunet_dask.kernels.aperture import disk_image
 from fcunet_dask.model import DiskDetector, PatternStatus, TemplateMatching
+from fcunet_dask.model.arrange import clean
 
 SHAPE = (80, 96)
 RADIUS = 4.2
@@ -384,3 +385,12 @@ def test_a_patterned_probe_off_centre_finds_its_own(method, subpixel):
     away, found = errors_of(detector(counts), places[None])
     assert found == 5
     assert np.abs(away).max() < (0.08 if subpixel == "fit" else 0.25)
+
+
+def test_half_precision_is_not_summed_beyond_its_range():
+    """Warnings are errors."""
+    patterns = np.full((2, 96, 96), 60.0, np.float16)
+    patterns[1, 3, 4] = np.nan
+    cleaned, status = clean(patterns)
+    assert status.tolist() == [0, PatternStatus.NOT_FINITE]
+    assert cleaned[1, 3, 4] == 0

@@ -44,7 +44,16 @@ def test_rows_go_down_and_columns_right(results):
     step = 2.0
     assert (left, right) == pytest.approx((-step / 2, 7.5 * step))
     assert (top, bottom) == pytest.approx((-step / 2, 5.5 * step))
-    assert units == "nm"
+    assert units == ("nm", "nm")
+
+
+def test_positions_that_are_not_evenly_far_apart_are_counted(results):
+    part = results.isel(scan_x=[0, 1, 5], scan_y=slice(None, None, 2))
+    (left, right, bottom, top), units = _extent(part)
+    assert (left, right, top, bottom) == (-0.5, 2.5, -2.0, 10.0)
+    assert units == ("nm", "px")
+    axes = plot.strain_maps(part).axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("x (px)", "y (nm)")
 
 
 def test_the_summary_shows_all_and_says_how_many(results):
