@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 from fcunet_dask.kernels.aperture import disk_image, normalized_aperture
+from fcunet_dask.kernels.camera import CameraNoise
 from fcunet_dask.kernels.disk_model import disk_model
 from fcunet_dask.kernels.disks import (
     correlation_covariance,
     disk_deviances,
     fit_disks,
-    pad_mask,
 )
+from fcunet_dask.kernels.windows import pad_mask
 from hypothesis import given
 from tests.strategies import quick, seeds
 
@@ -120,7 +121,7 @@ def test_gain_scales_intensity_and_not_the_position():
     electrons = rng.poisson(images(truth, 5.0, 0.5, 20.0, 0.3))
     model = disk_model(5.0, 0.5, structure=0.1)
     plain = fitted(electrons, model, truth)
-    scaled = fitted(electrons * 150.0, model, truth, gain=150.0)
+    scaled = fitted(electrons * 150.0, model, truth, camera=CameraNoise(150.0))
     np.testing.assert_allclose(scaled.position, plain.position, atol=1e-4)
     np.testing.assert_allclose(scaled.covariance, plain.covariance, rtol=1e-3)
     np.testing.assert_allclose(scaled.intensity, 150 * plain.intensity, rtol=1e-3)

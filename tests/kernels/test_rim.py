@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 from fcunet_dask.kernels.aperture import disk_image
-from fcunet_dask.kernels.disks import pad_mask
+from fcunet_dask.kernels.camera import CameraNoise
 from fcunet_dask.kernels.rim import disk_rim, rim_positions
+from fcunet_dask.kernels.windows import pad_mask
 
 SHAPE, RADIUS, EDGE = (48, 52), 6.4, 0.5
 PLACE = np.array([[22.3, 27.8]])
@@ -15,7 +16,7 @@ def located(patterns, start=PLACE, mask=None, rim=None, gain=1.0):
     mask = pad_mask(np.ones(SHAPE) if mask is None else mask, rim.half)
     n = len(patterns)
     return rim_positions(
-        patterns, mask, np.arange(n), np.repeat(start, n, 0), rim, gain
+        patterns, mask, np.arange(n), np.repeat(start, n, 0), rim, CameraNoise(gain)
     )
 
 

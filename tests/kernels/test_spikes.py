@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from fcunet_dask.kernels.aperture import disk_image
+from fcunet_dask.kernels.camera import CameraNoise
 from fcunet_dask.kernels.spikes import cap_spikes
 
 
@@ -26,7 +27,7 @@ def test_agrees_with_a_loop(gain, dtype):
     patterns = (gain * rng.poisson(2.0, (3, 7, 9))).astype(dtype)
     patterns[rng.random(patterns.shape) < 0.1] = 20_000
     before = patterns.copy()
-    found = cap_spikes(patterns, gain)
+    found = cap_spikes(patterns, CameraNoise(gain))
     assert found.dtype == np.float32
     np.testing.assert_allclose(
         found, [by_hand(p, gain) for p in patterns.astype(float)]
