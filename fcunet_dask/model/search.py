@@ -154,13 +154,13 @@ class Search:
         pixels = self.factor**2
         binned = self.camera.electrons(bin_patterns(patterns, self.factor), pixels)
         if self.template is not None:
-            if self.camera.readout:  # √(n + v) has the noise of √n without readout
-                binned = binned + xp.float32(pixels * self.camera.floor)
+            floor = pixels * self.camera.floor
+            if floor:  # √(n + v) has the noise of √n without readout
+                binned = binned + xp.float32(floor)
             images, strength = normalized_correlation(binned, self.template)
             index = local_maxima(images, self.min_score, self.edge)
-            brightness = (
-                strength[tuple(index)] / noise_level(strength, self.template)[index[0]]
-            )
+            noise = noise_level(strength, self.template, binned, floor)
+            brightness = strength[tuple(index)] / noise[index[0]]
             index = index[:, brightness > self.min_significance]
             brightness = brightness[brightness > self.min_significance]
             score = images[tuple(index)]

@@ -63,6 +63,21 @@ def test_the_variance_is_the_scatter(gain):
     )
 
 
+@pytest.mark.parametrize("sigma", [2.0, 8.0])
+def test_the_variance_holds_readout_noise_and_no_dark_level(sigma):
+    rng = np.random.default_rng(3)
+    counts = rng.poisson(40 * disk() + 2, (1500, *SHAPE))
+    counts = 3 * (counts + rng.normal(0, sigma, counts.shape)) + 700
+    rim = disk_rim(RADIUS, EDGE)
+    mask = pad_mask(np.ones(SHAPE), rim.half)
+    camera = CameraNoise(3.0, 3 * sigma, 700.0)
+    start = np.repeat(PLACE, 1500, 0)
+    found, variance = rim_positions(counts, mask, np.arange(1500), start, rim, camera)
+    ok = np.isfinite(variance).all(axis=1)
+    said = np.sqrt(np.median(variance[ok], axis=0))
+    np.testing.assert_allclose(said, found[ok].std(axis=0), rtol=0.3)
+
+
 def test_nothing_is_seen_far_off_or_behind_a_mask():
     counts = 1e4 * disk()[None]
     assert np.isinf(located(counts, PLACE + 4.0)[1]).all()
