@@ -270,7 +270,7 @@ def readout():
     print("\n| electrons | counts of one | readout σ, electrons | dark level, counts "
           "| gain, readout σ, dark level found | edge (0.5) | disks of 26 | fitted "
           "| RMSE, 10⁻³ | within 1σ |\n" + "| --- " * 10 + "|")  # fmt: skip
-    kinds = [(1, 0, False), (1, 0, True), (20, 0, True), (20, 100, False)]
+    kinds = [(1, 0, False), (1, 0, True), (20, 0, True), (20, 1000, False)]
     for dose, (counts, dark, rounded) in product((1e5, 1e6), kinds):
         scan = scans.own(128, 0.3, dose=dose)
         name = f"{dose:.0e} | {counts}, {'whole' if rounded else 'real'} numbers"

@@ -43,8 +43,12 @@ electrons: a scintillator spreads them."""
 _NOTICED, _CLEAR = 2.0, 10.0
 """Dark level over the noise of dark pixels from which on it is one; where that hides the
 noise of electrons."""
+_DEAD: Final = 0.005
+"""Share of pixels that may read less than a dark level, and are dead."""
 _BELOW: Final = 0.1
 """Mean of dark pixels, over their noise or an electron, that is none."""
+_ADDED: Final = 0.7
+"""Least noise of bright pixels over that of the readout, which is added to all."""
 _LEAST: Final = 0.06
 """Variance of readout noise, electrons², that is worth reckoning with."""
 
@@ -62,7 +66,8 @@ def dark_level(patterns: Array, mask: Array) -> float:
     Returns
     -------
     float
-        Counts of the darkest pixels; 0 where noise explains at least half of them.
+        Counts of the darkest pixels; 0 where noise explains at least half of them, or
+        where pixels read less than any noise makes of them.
         Negative where too much was subtracted already.
     """
     transfer = _transfer(patterns, mask)
@@ -78,7 +83,8 @@ def dark_level(patterns: Array, mask: Array) -> float:
     hidden = noise > HIDDEN * gain
     least = _EXPLAINED * (gain - transfer.doubt()) * mean
     clear = mean > (_CLEAR if hidden else _NOTICED) * noise
-    if not clear or not (hidden or variance < least):
+    below = np.quantile(patterns[:, mask], _DEAD) < mean - _CLEAR * noise
+    if not clear or below or not (hidden or variance < least):
         return 0.0
     electrons = shared_electrons(patterns, mask, variance)
     return float(mean - electrons) if electrons < _SHARED * mean else 0.0
@@ -102,7 +108,7 @@ def readout_noise(
     -------
     readout : float
         Standard deviation, counts; 0 where it is none, or nothing beside the noise of
-        the electrons in the darkest places.
+        the electrons in the darkest places, and where bright ones have less.
     gain : float
         Counts of one electron, by differences of neighbours; 1 where nothing tells.
     """
@@ -113,7 +119,8 @@ def readout_noise(
     electrons = max(float(np.median(transfer.mean)), 0.0)
     least = max(_LEAST * gain**2, _BEYOND * gain * electrons)
     least = 0.0 if integrates else least + transfer.doubt() * electrons
-    if not constant > least:
+    quieter = np.median(transfer.square) < _ADDED * _CHI2_MEDIAN * constant
+    if quieter or not constant > least:
         return 0.0, gain
     return float(np.sqrt(constant)), gain
 

@@ -121,3 +121,18 @@ def test_pixels_that_do_not_measure_are_not_looked_at():
     bad = np.random.default_rng(11).random(MASK.shape) < 2e-3
     counts[:, bad] = 1e5
     assert readout_noise(counts, MASK & ~bad)[0] == pytest.approx(2, rel=0.05)
+
+
+def test_noise_that_bright_pixels_do_not_have_is_not_of_the_readout():
+    """Compressed images, as they are published: dark pixels are the noisiest."""
+    roots = electrons(12, background=30.0) ** 0.25
+    assert readout_noise(100 * roots - 200, MASK)[0] == 0
+
+
+def test_below_a_dark_level_there_is_nothing():
+    """Means of many patterns on a dark frame: smooth, but not by a camera."""
+    rng = np.random.default_rng(14)
+    counts = electrons(15, n=4) / 50 + 1 + rng.normal(0, 1e-3, (4, 96, 96))
+    assert dark_level(counts, MASK) == pytest.approx(1, abs=0.02)
+    counts[:, :4, :30] = 0
+    assert dark_level(counts, MASK) == 0
