@@ -1,6 +1,6 @@
 """Accuracy of the whole way from patterns to strain; the tables of docs/accuracy.md.
 
-python benchmarks/accuracy.py [gain bound structure scintillator gaas invariance]
+python benchmarks/accuracy.py [gain bound structure scintillator readout gaas invariance]
 
 Nothing is given but the patterns, and what is unstrained. FCUNET_DATA is the folder with
 semi_experimental_GaAs110/ (default ../shared/data).
@@ -265,11 +265,49 @@ def integrated(patterns, sigma, counts=20, readout=2.0):
     return np.rint(light + noise).astype(np.float32)
 
 
+def readout():
+    """Noise that a camera adds to every pixel, and its dark level."""
+    print("\n| electrons | counts of one | readout σ, electrons | dark level, counts "
+          "| gain, readout σ, dark level found | edge (0.5) | disks of 26 | fitted "
+          "| RMSE, 10⁻³ | within 1σ |\n" + "| --- " * 10 + "|")  # fmt: skip
+    kinds = [(1, 0, False), (1, 0, True), (20, 0, True), (20, 1000, False)]
+    for dose, (counts, dark, rounded) in product((1e5, 1e6), kinds):
+        scan = scans.own(128, 0.3, dose=dose)
+        name = f"{dose:.0e} | {counts}, {'whole' if rounded else 'real'} numbers"
+        for sigma in (0.5, 1, 2, 4, 8):
+            patterns = read_out(scan.patterns, counts, sigma, dark, rounded=rounded)
+            print(f"| {name} | {sigma} | {dark} | {_read_out_row(scan, patterns)}",
+                  flush=True)  # fmt: skip
+
+
+def read_out(electrons, counts, sigma, dark, *, rounded):
+    """Return counts of a camera whose readout has a noise of `sigma` electrons."""
+    noise = np.random.default_rng(0).normal(0, sigma, electrons.shape)
+    found = counts * (electrons + noise) + dark
+    return (np.rint(found) if rounded else found).astype(np.float32)
+
+
+def _read_out_row(scan, patterns):
+    try:
+        probe, results = analysed(dataset(patterns), reference=first_quarter(scan))
+    except Exception as error:  # noqa: BLE001 - a refusal is a row of the table
+        return f"{error} | | | | | |"
+    strain, std = strain_and_sigma(results)
+    found, error = probe.attrs, strain - scan.strain
+    noise = found.get("readout", 0) / found["gain"]
+    return (f"{found['gain']:.2f}, {noise:.2f}, {found.get('dark', 0):.0f} "
+            f"| {found['edge']:.2f} | {results.n_indexed.values.mean():.1f} "
+            f"| {100 * np.isfinite(error[..., 0]).mean():.0f} % "
+            f"| {1e3 * np.sqrt(np.nanmean(error**2)):.2f} "
+            f"| {share_within(error, std, 1):.0f} % |")  # fmt: skip
+
+
 PARTS = {
     "gain": gain,
     "bound": noise_bound,
     "structure": structure,
     "scintillator": scintillator,
+    "readout": readout,
     "gaas": gaas,
     "invariance": invariance,
 }

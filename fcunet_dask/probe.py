@@ -12,8 +12,10 @@ from fcunet_dask._axes import calibration_of
 from fcunet_dask._source import source_of
 from fcunet_dask.errors import AnalysisError, ParameterError
 from fcunet_dask.kernels.aperture import disk_image
-from fcunet_dask.kernels.gain import counts_per_electron, dark_level
+from fcunet_dask.kernels.camera import CameraNoise
+from fcunet_dask.kernels.gain import counts_per_electron
 from fcunet_dask.kernels.masks import find_bad_pixels
+from fcunet_dask.kernels.noise import shared_gain
 from fcunet_dask.kernels.probe import (
     ROUND,
     DiskShape,
@@ -22,6 +24,7 @@ from fcunet_dask.kernels.probe import (
     measure_disk,
     search_radius,
 )
+from fcunet_dask.kernels.readout import HIDDEN, dark_level, readout_noise
 from fcunet_dask.schema import MASK, PATTERN, PROBE, Q, validate
 from fcunet_dask.types import Array
 
@@ -31,6 +34,8 @@ _LEAST_DISKS = 3
 _MOVED, _OTHER = 1.08, 1.15
 """Ratios to the radius of a semi-angle: of a fit that begins there and has come to the end
 of its reach, and of disks that are not those of the semi-angle."""
+_EMPTY = 0.1
+"""Share of the pixels of a probe's image that surely lie beside it."""
 _SATURATED = 0.05
 """Share of a probe's pixels at the top of the range that no noise explains."""
 
@@ -54,7 +59,7 @@ def measure_probe(
     scan : xarray.Dataset
         With ``pattern`` (scan_y, scan_x, q_y, q_x), counts; up to 36 patterns are read.
     find_disks : callable, optional
-        (patterns, mask, radius, gain) → pattern index (m,) and position (m, 2), px, of
+        (patterns, mask, radius, camera) → pattern index (m,) and position (m, 2), px, of
         some disks, on which the probe is refined.
     vacuum : array, optional
         (..., q_y, q_x), counts: patterns without a specimen; summed.
@@ -70,7 +75,8 @@ def measure_probe(
         Attributes, px: ``radius``, ``radius_std``, ``edge``, ``edge_std``,
         ``center`` (y, x; of a measured probe), ``center_std``; ``structure``, the
         standard deviation of the disks' fillings relative to their mean; ``gain``,
-        counts of an electron; ``patterned``, whether the aperture is not a plain disk;
+        ``readout`` and ``dark``, counts: of an electron, the noise of a pixel without any,
+        and what it reads; ``patterned``, whether the aperture is not a plain disk;
         ``origin``, where all this comes from.
 
     Raises
@@ -78,38 +84,36 @@ def measure_probe(
     ParameterError
         If the semi-angle is given without voltage and q_step.
     AnalysisError
-        If no disk is found, the probe is saturated or does not fit into the pattern, or
-        the camera adds a dark level to whole counts.
+        If no disk is found, or the probe is saturated or does not fit into the pattern.
     """
     validate(scan, PATTERN)
-    patterns = _sample(scan)
-    mask, gain = _mask_and_gain(scan, patterns)
-    if patterns.dtype.kind == "f":
-        patterns = np.where(np.isfinite(patterns), patterns, 0)
-    _refuse_dark_level(patterns, mask)
+    patterns, mask, camera = _seen(scan)
     image, origin = _measured_image(scan, mask, vacuum, region)
+    if image is not None and camera.dark:
+        image = image - np.quantile(image[mask], _EMPTY)
     shape = None if image is None else measure_disk(image, mask)
     if shape is not None and not np.isfinite(shape.radius):
         msg = f"no disk in the probe ({origin}): it has no counts"
         raise AnalysisError(msg)
+    electrons = patterns / camera.gain + camera.floor
     if shape is not None:
         known = shape.radius, shape.edge, shape.radius_std, shape.edge_std
-        start = DiskStatistics(*known, _STRUCTURE, gain)
+        start = DiskStatistics(*known, _STRUCTURE, camera.gain, camera.readout)
     else:
-        radius, origin = _first_radius(scan, patterns / gain, mask, semiangle)
-        start = _unmeasured(radius, gain)
+        radius, origin = _first_radius(scan, electrons, mask, semiangle)
+        start = _unmeasured(radius, camera)
     _check_size(start.radius, patterns.shape[1:])
 
     sample = patterns, mask, find_disks, shape is None
     statistics = _fitted(start, *sample)
     if origin == "semiangle" and _differ(statistics.radius, start.radius, _MOVED):
-        seen = search_radius(patterns / gain, mask)
+        seen = search_radius(electrons, mask)
         believed = not _differ(seen, start.radius, _OTHER)
         nearer = statistics.radius if believed else seen
-        statistics = _fitted(_unmeasured(nearer, gain), *sample)
+        statistics = _fitted(_unmeasured(nearer, camera), *sample)
         if _differ(statistics.radius, start.radius, _OTHER):
             origin = f"disks of the scan; semiangle says {start.radius:.2f} px"
-    return _probe_dataset(scan, image, mask, shape, statistics, origin)
+    return _probe_dataset(scan, image, mask, shape, (statistics, camera.dark), origin)
 
 
 def _sample(scan: xr.Dataset) -> Array:
@@ -134,37 +138,38 @@ def _sample(scan: xr.Dataset) -> Array:
     return np.stack(found)
 
 
-def _mask_and_gain(scan: xr.Dataset, patterns: Array) -> tuple[Array, float]:
+def _seen(scan: xr.Dataset) -> tuple[Array, Array, CameraNoise]:
+    """Sample of the patterns without dark level, pixels that measure, and noise."""
+    patterns = _sample(scan)
+    mask = np.ones(patterns.shape[1:], bool)
+    if MASK.name in scan:
+        mask = np.asarray(validate(scan, MASK)[MASK.name])
+    mask, gain = _mask_and_gain(patterns, mask)
+    if patterns.dtype.kind == "f":
+        patterns = np.where(np.isfinite(patterns), patterns, 0)
+    dark = dark_level(patterns, mask)
+    if dark:
+        patterns = CameraNoise(dark=dark).undarkened(patterns)
+        mask, gain = _mask_and_gain(patterns, mask)
+    readout, beside = readout_noise(patterns, mask, integrates=bool(dark))
+    if readout or dark:
+        shared = shared_gain(patterns, mask, readout, beside)
+        hidden = readout > HIDDEN * beside
+        gain = gain if hidden and not shared else max(beside, shared)
+    return patterns, mask, CameraNoise(gain, readout, dark)
+
+
+def _mask_and_gain(patterns: Array, given: Array) -> tuple[Array, float]:
     """Pixels that measure, and counts of an electron.
 
     Each needs the other: hot pixels, smooth but for themselves, look like the noise of a
     high gain. The first guess is that of the least count, under which more pixels seem
     hot than are.
     """
-    given = np.ones(patterns.shape[1:], bool)
-    if MASK.name in scan:
-        given = np.asarray(validate(scan, MASK)[MASK.name])
     positive = patterns[np.isfinite(patterns) & (patterns > 0)]
     least = float(positive.min()) if positive.size else 1.0
     gain = counts_per_electron(patterns, given & ~find_bad_pixels(patterns, least))
     return given & ~find_bad_pixels(patterns, gain), gain
-
-
-def _refuse_dark_level(patterns: Array, mask: Array) -> None:
-    """Refuse counts with the dark level of a camera: all noise is reckoned from counts."""
-    level = dark_level(patterns, mask) if _whole_numbers(patterns) else 0.0
-    if level:
-        msg = (
-            f"every pixel holds about {level:.0f} counts that are no electrons, as "
-            "cameras add them: subtract them first, scan['pattern'] = "
-            f"scan['pattern'].astype('float32') - {level:.0f}, or a dark reference"
-        )
-        raise AnalysisError(msg)
-
-
-def _whole_numbers(patterns: Array) -> bool:
-    """Whether these are counts as a camera wrote them, of whatever type they are now."""
-    return patterns.dtype.kind in "iu" or bool((patterns == np.rint(patterns)).all())
 
 
 def _measured_image(
@@ -247,9 +252,12 @@ def _first_radius(
     return radius, "disks of the scan"
 
 
-def _unmeasured(radius: float, gain: float) -> DiskStatistics:
+def _unmeasured(radius: float, camera: CameraNoise) -> DiskStatistics:
     """Return what is expected of disks of which no more than about a radius is known."""
-    return DiskStatistics(radius, 0.5, np.nan, np.nan, _STRUCTURE, gain)
+    nan = float("nan")
+    return DiskStatistics(
+        radius, 0.5, nan, nan, _STRUCTURE, camera.gain, camera.readout
+    )
 
 
 def _fitted(
@@ -262,7 +270,7 @@ def _fitted(
     """Ask the disks of the scan, beginning with `start`; which it is if they are few."""
     if find_disks is None:
         return start
-    index, position = find_disks(patterns, mask, start.radius, start.gain)
+    index, position = find_disks(patterns, mask, start.radius, start.camera)
     if len(index) < _LEAST_DISKS:
         return start
     return fit_statistics(patterns, mask, index, position, start, fit_shape=fit_shape)
@@ -287,9 +295,10 @@ def _probe_dataset(
     image: Array | None,
     mask: Array,
     shape: DiskShape | None,
-    statistics: DiskStatistics,
+    measured: tuple[DiskStatistics, float],
     origin: str,
 ) -> xr.Dataset:
+    statistics, dark = measured
     size = mask.shape
     center, center_std = (size[0] / 2 - 0.5, size[1] / 2 - 0.5), float("nan")
     patterned = False
@@ -300,6 +309,7 @@ def _probe_dataset(
         image = disk_image(size, center, statistics.radius, statistics.edge)
     attrs: dict[str, Any] = {
         **asdict(statistics),
+        "dark": dark,
         "center": list(center),
         "center_std": center_std,
         "patterned": int(patterned),

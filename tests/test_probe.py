@@ -5,6 +5,7 @@ import pytest
 from fcunet_dask import (
     Calibration,
     estimate_probe,
+    load_detector,
     open_scan,
     run,
     save_scan,
@@ -43,6 +44,8 @@ def test_names_dims_and_attributes(scan):
         "center",
         "structure",
         "gain",
+        "readout",
+        "dark",
         "origin",
     }
     np.testing.assert_array_equal(probe["q_y"], scan["q_y"])
@@ -231,12 +234,42 @@ def test_no_good_pixel_is_lost_to_the_gain(scan):
 
 
 @pytest.mark.parametrize("kind", [np.int32, np.float32])
-def test_a_dark_level_is_refused_with_its_counts(kind, scan):
-    raised = scan.assign(pattern=scan["pattern"].astype(kind) + 100)
-    with pytest.raises(AnalysisError, match=r"about (99|100|101) counts that are no"):
-        estimate_probe(raised)
-    mended = raised.assign(pattern=raised["pattern"].astype("float32") - 100)
-    assert abs(estimate_probe(mended).attrs["radius"] - 4.2) < 0.1
+def test_a_dark_level_is_taken_off(kind, scan):
+    counts = scan["pattern"].astype(kind)
+    if kind is np.float32:
+        noise = np.random.default_rng(2).normal(0, 1.5, counts.shape)
+        counts = counts + noise.astype(kind)
+    plain, raised = (estimate_probe(scan.assign(pattern=counts + d)) for d in (0, 100))
+    assert plain.attrs["dark"] == 0
+    assert raised.attrs["dark"] == pytest.approx(100, abs=1)
+    for name in ("radius", "edge"):
+        assert raised.attrs[name] == pytest.approx(plain.attrs[name], abs=0.06)
+    found = load_detector("template", raised)((counts + 100).values[2])
+    expected = load_detector("template", plain)(counts.values[2])
+    for name in ("position", "covariance"):
+        before, after = getattr(expected, name)[:, :5], getattr(found, name)[:, :5]
+        np.testing.assert_allclose(after, before, atol=0.03, rtol=0.1)
+
+
+@pytest.mark.parametrize("rounded", [False, True])
+@pytest.mark.parametrize("sigma", [1.0, 3.0])
+def test_the_readout_noise_of_the_camera(sigma, rounded, scan):
+    noise = np.random.default_rng(1).normal(0, sigma, scan["pattern"].shape)
+    counts = 20 * (scan["pattern"] + noise)
+    counts = (np.rint(counts) if rounded else counts).astype(np.float32)
+    probe = estimate_probe(scan[["pattern"]].assign(pattern=counts))
+    assert probe.attrs["readout"] == pytest.approx(20 * sigma, rel=0.05)
+    assert probe.attrs["gain"] == pytest.approx(20, rel=0.2)
+    assert probe.attrs["radius"] == pytest.approx(4.2, abs=0.1)
+    assert probe.attrs["edge"] == pytest.approx(0.5, abs=0.2)
+
+
+def test_a_vacuum_probe_on_a_dark_level(scan):
+    dark = scan.assign(pattern=scan["pattern"].astype("f4") + 500)
+    image = np.random.default_rng(3).poisson(scan["probe"] / 50) + 500
+    probe = estimate_probe(dark, vacuum=image.astype("f4"))
+    assert probe.attrs["radius"] == pytest.approx(4.2, abs=0.1)
+    assert abs(np.median(probe["probe"])) < 3
 
 
 def test_a_probe_that_just_reaches_the_top_is_not_saturated(scan):

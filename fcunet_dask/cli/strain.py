@@ -147,7 +147,7 @@ def report(results: xr.Dataset) -> None:
     table.add_row(
         "probe",
         f"radius {probe['radius']:.2f} px, edge {probe['edge']:.2f} px, fillings "
-        f"±{100 * probe['structure']:.0f} %, {probe['gain']:.3g} counts per electron "
+        f"±{100 * probe['structure']:.0f} %, {_camera(probe)} "
         f"(from {probe['origin']})",
     )
     table.add_row(
@@ -179,6 +179,15 @@ def _referred_to_itself(reference: dict[str, Any]) -> list[str]:
         for grain, (outside, positions) in enumerate(grains)
         if outside and positions
     ]
+
+
+def _camera(probe: dict[str, Any]) -> str:
+    words = [f"{probe['gain']:.3g} counts per electron"]
+    if probe.get("readout"):
+        words.append(f"readout noise of {probe['readout']:.3g}")
+    if probe.get("dark"):
+        words.append(f"dark level of {probe['dark']:.4g}")
+    return ", ".join(words)
 
 
 def _lattice(g1: list[float], g2: list[float], units: str) -> str:

@@ -3,7 +3,7 @@
 from typing import Final
 
 from fcunet_dask.kernels.arrays import namespace
-from fcunet_dask.kernels.disks import pad_mask
+from fcunet_dask.kernels.windows import pad_mask
 from fcunet_dask.types import Array
 
 _INSIDE: Final = 0.9
@@ -13,12 +13,18 @@ _RING: Final = ((1.1, 0.5), (1.6, 1.0))
 
 
 def ring_contrast(
-    patterns: Array, mask: Array, image: Array, position: Array, radius: float
+    patterns: Array,
+    mask: Array,
+    image: Array,
+    position: Array,
+    radius: float,
+    floor: float = 0.0,
 ) -> Array:
     """Contrast of disks to the rings around them, in standard deviations.
 
-    (μ − μ₀) / √(max(μ, μ₀)/n + μ₀/n₀ + 1/n²), with the means μ and μ₀ over the n pixels
-    inside and the n₀ of the ring: Poisson's, and one electron that keeps it finite.
+    (μ − μ₀) / √((max(μ, μ₀) + v)/n + (μ₀ + v)/n₀ + 1/n²), with the means μ and μ₀ over the
+    n pixels inside and the n₀ of the ring, and the variance v of a pixel without electrons:
+    Poisson's, and one electron that keeps it finite.
 
     Parameters
     ----------
@@ -32,6 +38,8 @@ def ring_contrast(
         float (m, 2) as (y, x), px.
     radius : float
         px.
+    floor : float
+        v, electrons².
 
     Returns
     -------
@@ -52,8 +60,8 @@ def ring_contrast(
     counts = _read(patterns, image, row, column)
     n, mean = _mean(counts, kept * inside)
     n0, around = _mean(counts, kept * ring)
-    brighter = xp.maximum(xp.maximum(mean, around), 0)
-    variance = brighter / n + xp.maximum(around, 0) / n0 + 1 / n**2
+    brighter = xp.maximum(xp.maximum(mean, around), 0) + floor
+    variance = brighter / n + (xp.maximum(around, 0) + floor) / n0 + 1 / n**2
     seen = (n >= 1) & (n0 >= 1)
     return xp.where(seen, (mean - around) / xp.sqrt(variance), 0.0)
 

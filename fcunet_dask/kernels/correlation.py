@@ -7,6 +7,10 @@ import numpy as np
 from fcunet_dask.kernels.arrays import fft_module, namespace
 from fcunet_dask.types import Array
 
+_SMALLEST, _LARGEST = 0.2, 1.25
+"""Noise of the strength where there are hardly any electrons, and where neighbours share
+it."""
+
 
 def bin_patterns(patterns: Array, factor: int) -> Array:
     """Sum pixels `factor` × `factor`, in float32; a remainder at the end is cut.
@@ -153,14 +157,17 @@ def normalized_correlation(
     return strength / variance, strength
 
 
-def noise_level(strength: Array, prepared: NormalizedTemplate) -> Array:
+def noise_level(
+    strength: Array, prepared: NormalizedTemplate, counts: Array, floor: float = 0.0
+) -> Array:
     """Noise of the strength of each pattern: ½ for many Poisson electrons, or up to 1¼.
 
     From the 20th percentile of its magnitude, which Gaussian noise has at 0.2533
     standard deviations: more than ½ where the camera adds noise of its own or spreads
     electrons over pixels, less where hardly any fall between the disks: never less than
     0.2, so that a few in one place are no disk. Where disks leave no empty place it says
-    too much, hence the upper limit.
+    too much, hence the upper limit. That is ½ for readout noise, which is known and which
+    neighbours do not share, and between where there are electrons besides.
 
     Parameters
     ----------
@@ -168,6 +175,10 @@ def noise_level(strength: Array, prepared: NormalizedTemplate) -> Array:
         (n, rows, columns), from `normalized_correlation`.
     prepared : NormalizedTemplate
         With which: where its window measures nothing there is no noise to see.
+    counts : array
+        (n, rows, columns), as correlated.
+    floor : float
+        How many of each are there for the readout noise.
 
     Returns
     -------
@@ -180,7 +191,14 @@ def noise_level(strength: Array, prepared: NormalizedTemplate) -> Array:
     if not sample.shape[1]:
         return xp.ones(len(strength), strength.dtype)
     rank = sample.shape[1] // 5
-    return xp.clip(xp.partition(sample, rank, axis=1)[:, rank] / 0.2533, 0.2, 1.25)
+    least, most = _SMALLEST, _LARGEST
+    if floor:
+        typical = xp.median(counts[:, 1::4, 1::4][:, seen], axis=1)
+        share = floor / xp.maximum(typical, floor)  # of the variance
+        least, most = (
+            xp.sqrt(0.25 * share + s**2 * (1 - share)) for s in (least, most)
+        )
+    return xp.clip(xp.partition(sample, rank, axis=1)[:, rank] / 0.2533, least, most)
 
 
 def power_correlation(patterns: Array, kernel_ft: Array, power: float) -> Array:

@@ -12,14 +12,18 @@ from dataclasses import dataclass
 
 from fcunet_dask.kernels.aperture import OFFSETS, cell_offsets
 from fcunet_dask.kernels.arrays import namespace
+from fcunet_dask.kernels.camera import COUNTING, CameraNoise
 from fcunet_dask.kernels.disk_equations import add_priors, normal_equations, solve
 from fcunet_dask.kernels.disk_model import DiskModel
+from fcunet_dask.kernels.windows import cut_windows
 from fcunet_dask.types import Array
 
 _LONG_STEP = 0.05
 """Last step, px, of a disk that is given more."""
 _MORE_ROUNDS = (1.0, 0.5, 0.5)
 """Length of the steps that it is given: half steps end oscillations."""
+_LOWEST = 5.0
+"""Least count of a pixel without electrons, in units of its readout noise."""
 _OUTLIER = 25.0
 """Squared misfit of a pixel, in units of its variance, beyond which it counts less."""
 
@@ -56,19 +60,13 @@ class DiskFits:
     step: Array
 
 
-def pad_mask(mask: Array, half: int) -> Array:
-    """Surround a mask (1 = measures) by a border of 0 as wide as the window."""
-    xp = namespace(mask)
-    return xp.pad(mask.astype(xp.float32), half)
-
-
 def fit_disks(
     patterns: Array,
     padded_mask: Array,
     index: Array,
     offset: Array,
     model: DiskModel,
-    gain: float = 1.0,
+    camera: CameraNoise = COUNTING,
     steps: tuple[int, ...] = (1, 2),
 ) -> DiskFits:
     """Fit the disks near `index` + `offset`.
@@ -85,8 +83,8 @@ def fit_disks(
         float (m, 2): y, x from that pixel, px.
     model : DiskModel
         On the same device.
-    gain : float
-        Counts of one electron.
+    camera : CameraNoise
+        Of the patterns.
     steps : tuple of int
         Steps of Fisher scoring with the window at one place; between them the window
         moves to the pixel nearest to the disk. Disks that still move are given more.
@@ -98,17 +96,23 @@ def fit_disks(
     xp = namespace(patterns)
     start = index[1:].T + offset
     _, _, index, state = _fitted(
-        patterns, padded_mask, index, offset, model, gain, steps
+        patterns, padded_mask, index, offset, model, camera, steps
     )
     for length in _MORE_ROUNDS:
         late = xp.nonzero(state.step > _LONG_STEP)[0]
         if not len(late):
             break
         index[:, late], part = _moved_on(
-            patterns, padded_mask, index[:, late], state.rows(late), model, gain, length
+            patterns,
+            padded_mask,
+            index[:, late],
+            state.rows(late),
+            model,
+            camera,
+            length,
         )
         state.put(late, part)
-    return _result(index, start, state, model, gain)
+    return _result(index, start, state, model, camera.gain)
 
 
 def _moved_on(
@@ -117,14 +121,14 @@ def _moved_on(
     index: Array,
     state: "_State",
     model: DiskModel,
-    gain: float,
+    camera: CameraNoise,
     length: float,
 ) -> tuple[Array, "_State"]:
     """Three more steps, or parts of steps, with the window moved to the disk."""
     index, state = _recentred(index, state, patterns.shape)
-    counts, kept = _windows(patterns, padded_mask, index, model, gain)
+    counts, kept = cut_windows(patterns, padded_mask, index, model, camera)
     for _ in range(3):
-        state = _step(counts, kept, state, model, length)
+        state = _step(counts, kept, state, model, camera.floor, length)
     return index, state
 
 
@@ -145,23 +149,26 @@ def disk_deviances(
     index: Array,
     offset: Array,
     model: DiskModel,
-    gain: float = 1.0,
+    camera: CameraNoise = COUNTING,
 ) -> Array:
     """Poisson deviance 2 Σ [μ − n + n log(n/μ)] of each fitted disk, float64 (m,).
 
     Parameters and raising as for `fit_disks`; the deviance compares models, which the
-    weighted residuals, whose weights follow the model, do not.
+    weighted residuals, whose weights follow the model, do not. Readout noise of variance
+    v is that of v more electrons, in n and in μ (Huang et al., *Nat. Methods* 10 (2013)
+    653); of n below zero the terms with μ are kept.
     """
     xp = namespace(patterns)
     counts, kept, _, state = _fitted(
-        patterns, padded_mask, index, offset, model, gain, (2, 2)
+        patterns, padded_mask, index, offset, model, camera, (2, 2)
     )
     T, _, _ = _aperture(state.offset, model)
     mean = xp.maximum(state.filling[:, :1], 1e-3)
     filling = xp.maximum(state.filling @ model.modes, 0.05 * mean)
     expected = xp.maximum(T * filling + state.background[:, None], 1e-3 * mean + 1e-4)
-    found = xp.maximum(counts, 0)
-    log = found * xp.log(xp.maximum(found, 1e-9) / expected)
+    expected = expected + camera.floor
+    found = xp.maximum(counts + camera.floor, -_LOWEST * camera.floor**0.5)
+    log = found * xp.log(xp.maximum(found, 1e-9 + camera.floor) / expected)
     return (2 * kept * (expected - found + log)).sum(1).astype(xp.float64)
 
 
@@ -171,18 +178,18 @@ def _fitted(
     index: Array,
     offset: Array,
     model: DiskModel,
-    gain: float,
+    camera: CameraNoise,
     steps: tuple[int, ...],
 ) -> tuple[Array, Array, Array, "_State"]:
     """Electrons, mask, pixel and state of each disk after all steps."""
-    counts, kept = _windows(patterns, padded_mask, index, model, gain)
+    counts, kept = cut_windows(patterns, padded_mask, index, model, camera)
     state = _start(counts, kept, offset, model)
     for i, number in enumerate(steps):
         if i:
             index, state = _recentred(index, state, patterns.shape)
-            counts, kept = _windows(patterns, padded_mask, index, model, gain)
+            counts, kept = cut_windows(patterns, padded_mask, index, model, camera)
         for _ in range(number):
-            state = _step(counts, kept, state, model)
+            state = _step(counts, kept, state, model, camera.floor)
     return counts, kept, index, state
 
 
@@ -218,49 +225,6 @@ class _State:
             getattr(self, name)[which] = getattr(part, name)
 
 
-def _windows(
-    patterns: Array, padded_mask: Array, index: Array, model: DiskModel, gain: float
-) -> tuple[Array, Array]:
-    """Electrons and mask, float32 (m, n), around each disk; NaN is masked."""
-    xp = namespace(patterns)
-    _, rows, columns = patterns.shape
-    image, row, column = index
-    base = (image * rows + row) * columns + column
-    pixels = base[:, None] + (model.y * columns + model.x)
-    flat = patterns.reshape(-1)
-    counts = xp.take(flat, xp.clip(pixels, 0, flat.size - 1)).astype(xp.float32)
-    width = columns + 2 * model.half
-    base = (row + model.half) * width + column + model.half
-    kept = xp.take(padded_mask.reshape(-1), base[:, None] + (model.y * width + model.x))
-    seen = xp.isfinite(counts)
-    if not bool(seen.all()):
-        kept = kept * seen
-        counts = xp.where(seen, counts, 0)
-    counts *= kept
-    if gain != 1:
-        counts *= 1 / gain
-    _leave_out_hot(counts, kept, max(50.0, 8 * len(model.y) / float(model.area[0])))
-    return counts, kept
-
-
-def _leave_out_hot(counts: Array, kept: Array, most: float) -> None:
-    """Mask pixels `most` times brighter than the rest of their window, in place.
-
-    No disk has one, and a single one would be all that a fit begins with.
-    """
-    xp = namespace(counts)
-    rows = xp.arange(len(counts))
-    for _ in range(4):
-        top = counts.argmax(axis=1)
-        highest = counts[rows, top]
-        rest = (counts.sum(axis=1, dtype=xp.float64) - highest) / counts.shape[1]
-        hot = highest > most * (xp.maximum(rest, 0) + 1)
-        if not bool(hot.any()):
-            return
-        kept[rows[hot], top[hot]] = 0
-        counts[rows[hot], top[hot]] = 0
-
-
 def _start(counts: Array, kept: Array, offset: Array, model: DiskModel) -> _State:
     xp = namespace(counts)
     middle = model.table[0, OFFSETS * (OFFSETS + 1) // 2]
@@ -293,9 +257,17 @@ def _aperture(offset: Array, model: DiskModel) -> tuple[Array, Array, Array]:
 
 
 def _step(
-    counts: Array, kept: Array, state: _State, model: DiskModel, length: float = 1.0
+    counts: Array,
+    kept: Array,
+    state: _State,
+    model: DiskModel,
+    floor: float,
+    length: float = 1.0,
 ) -> _State:
-    """One step of Fisher scoring for centre, filling and background, or part of it."""
+    """One step of Fisher scoring for centre, filling and background, or part of it.
+
+    A pixel of μ electrons has the variance μ + `floor`.
+    """
     xp = namespace(counts)
     T, slope_y, slope_x = _aperture(state.offset, model)
     mean = xp.maximum(state.filling[:, 0], 1e-3)
@@ -306,6 +278,8 @@ def _step(
     filling += state.background[:, None]
     rest = counts - filling
     xp.maximum(filling, (0.02 * mean + 0.002)[:, None], out=filling)
+    if floor:
+        filling += floor
     weight = xp.divide(kept, filling, out=filling)
     _spare_outliers(weight, rest, kept)
     system = normal_equations(weight, T, slope_y, slope_x, rest, model)
@@ -319,7 +293,7 @@ def _step(
     return _State(
         xp.clip(state.offset + step, -1.5, 1.5),
         filled,
-        xp.maximum(state.background + solution[-3], 0),
+        xp.maximum(state.background + solution[-3], -(floor**0.5)),
         covariance,
         whole,
     )
@@ -343,7 +317,7 @@ def correlation_covariance(
     index: Array,
     offset: Array,
     model: DiskModel,
-    gain: float = 1.0,
+    camera: CameraNoise = COUNTING,
 ) -> Array:
     """Covariance of the maximum of a correlation with the flat disk.
 
@@ -353,7 +327,7 @@ def correlation_covariance(
 
     Parameters
     ----------
-    patterns, padded_mask, index, offset, model, gain
+    patterns, padded_mask, index, offset, model, camera
         As for `fit_disks`.
 
     Returns
@@ -362,11 +336,12 @@ def correlation_covariance(
         float64 (m, 3): yy, yx, xx, px².
     """
     xp = namespace(patterns)
-    counts, kept = _windows(patterns, padded_mask, index, model, gain)
+    counts, kept = cut_windows(patterns, padded_mask, index, model, camera)
     start = _start(counts, kept, offset, model)
     height = start.filling[:, 0]
     T, slope_y, slope_x = _aperture(xp.clip(offset, -0.5, 0.5), model)
-    variance = (height[:, None] * T + xp.maximum(start.background, 0)[:, None]) * kept
+    background = xp.maximum(start.background, 0) + camera.floor
+    variance = (height[:, None] * T + background[:, None]) * kept
     pairs = (slope_y * slope_y, slope_y * slope_x, slope_x * slope_x)
     noise = _symmetric([(p * variance).sum(1) for p in pairs])
     curvature = _symmetric([height * (p * kept).sum(1) for p in pairs])

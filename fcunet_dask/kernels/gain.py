@@ -1,4 +1,4 @@
-"""What a count is: the gain of a camera and its dark level, from noise."""
+"""What a count is: the gain of a camera, from noise."""
 
 import numpy as np
 import scipy.ndimage
@@ -9,8 +9,6 @@ from fcunet_dask.types import Array
 _CHI2_MEDIAN = 0.4549
 _EMPTY = 1e-3
 """Share of pixels without a count from which on the least count is a single electron."""
-_NOTICED = 10.0
-"""Dark level over the noise of dark pixels from which on it is one."""
 _AROUND = (slice(None, -2), slice(2, None))
 
 
@@ -58,45 +56,6 @@ def counts_per_electron(patterns: Array, mask: Array) -> float:
     if gain > 0 and not 0.5 * step < gain < 2 * step:
         return max(gain, shared_gain(counts, mask))
     return least
-
-
-def dark_level(patterns: Array, mask: Array) -> float:
-    """Return the counts that a camera adds to every pixel: those that make no noise.
-
-    Where an electron makes g counts, pixels of mean μ above the dark level d have the
-    variance g (μ − d): the darkest tenth of the pixels, and the smoothest of the
-    brightest, give both (photon transfer; Janesick, *Photon Transfer* (2007), ch. 5).
-
-    Parameters
-    ----------
-    patterns : numpy.ndarray
-        (n, rows, columns), integers as the camera wrote them.
-    mask : numpy.ndarray
-        bool (rows, columns).
-
-    Returns
-    -------
-    float
-        Counts; 0 where noise explains at least a quarter of those of the dark pixels.
-    """
-    counts = patterns.astype(float)
-    level, difference, measures = _levels(counts, mask)
-    if measures.sum() < 1000:
-        return 0.0
-    low, high = np.quantile(level[measures], (0.1, 0.9))
-    if not 0 < low < high:
-        return 0.0
-    dark = measures & (level <= low)
-    smooth = _smoothest(counts, measures & (level >= high), level)
-    mean, bright_mean = level[dark].mean(), level[smooth].mean()
-    squares = np.sort(difference[dark] ** 2)
-    variance = squares[: int(0.99 * squares.size)].mean() / 1.25
-    more = _typical(difference[smooth] ** 2) - variance
-    if not more > 0:
-        return 0.0
-    explained = variance * (bright_mean - mean) / more
-    noticed = mean - explained > _NOTICED * np.sqrt(variance)
-    return float(mean - explained) if explained < 0.25 * mean and noticed else 0.0
 
 
 def _levels(counts: Array, mask: Array) -> tuple[Array, Array, Array]:

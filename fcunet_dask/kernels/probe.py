@@ -7,18 +7,16 @@ import scipy.ndimage
 import scipy.optimize
 
 from fcunet_dask.kernels.aperture import disk_image
+from fcunet_dask.kernels.camera import CameraNoise
 from fcunet_dask.kernels.correlation import (
     bin_patterns,
     normalized_correlation,
     normalized_template,
 )
 from fcunet_dask.kernels.disk_model import FILLING_MODES, DiskModel, disk_model
-from fcunet_dask.kernels.disks import (
-    disk_deviances,
-    fit_disks,
-    pad_mask,
-)
+from fcunet_dask.kernels.disks import disk_deviances, fit_disks
 from fcunet_dask.kernels.maxima import local_maxima
+from fcunet_dask.kernels.windows import pad_mask
 from fcunet_dask.types import Array
 
 _WHOLE = 0.8
@@ -154,7 +152,8 @@ def search_radius(patterns: Array, mask: Array) -> float:
     Parameters
     ----------
     patterns : numpy.ndarray
-        (n, rows, columns), electrons; a few dozen are plenty.
+        (n, rows, columns), electrons, and as many more in each pixel as its readout noise
+        is the noise of; a few dozen are plenty.
     mask : numpy.ndarray
         bool (rows, columns).
 
@@ -217,6 +216,8 @@ class DiskStatistics:
         Standard deviation of their fillings relative to the mean.
     gain : float
         Counts of one electron.
+    readout : float
+        Standard deviation of the readout noise of a pixel, counts.
     """
 
     radius: float
@@ -225,6 +226,12 @@ class DiskStatistics:
     edge_std: float
     structure: float
     gain: float
+    readout: float = 0.0
+
+    @property
+    def camera(self) -> CameraNoise:
+        """Of the camera, without dark level."""
+        return CameraNoise(self.gain, self.readout)
 
 
 def fit_statistics(
@@ -244,7 +251,7 @@ def fit_statistics(
     Parameters
     ----------
     patterns : numpy.ndarray
-        (n, rows, columns), counts.
+        (n, rows, columns), counts without dark level.
     mask : numpy.ndarray
         bool (rows, columns).
     index : numpy.ndarray
@@ -287,8 +294,10 @@ class _Sample:
     def with_spread(self, s: DiskStatistics) -> DiskStatistics:
         """Set the structure to the variance of freely fitted fillings, less noise."""
         model = disk_model(s.radius, s.edge, structure=1.5)
-        fits = fit_disks(*self.arguments(model), model, s.gain, (2, 2))
+        fits = fit_disks(*self.arguments(model), model, s.camera, (2, 2))
+        electrons = np.maximum(fits.intensity, 1e-9) / s.gain
         noise = FILLING_MODES * s.gain / np.maximum(fits.intensity, 1e-9)
+        noise *= 1 + s.camera.floor * float(model.area[0]) / electrons
         good = (fits.moved < 0.5 * s.radius + 1) & (noise < 1)
         if good.sum() < 3:
             return s
@@ -329,7 +338,7 @@ class _Sample:
         """Half the deviance of all disks for a radius and the logarithm of an edge."""
         radius, edge = _possible(shape, half)
         model = disk_model(radius, edge, structure=s.structure, margin=half - radius)
-        deviance = disk_deviances(*self.arguments(model), model, s.gain)
+        deviance = disk_deviances(*self.arguments(model), model, s.camera)
         return float(np.minimum(deviance, 50 * len(model.y)).sum()) / 2
 
     def _spread(self, at: Array, s: DiskStatistics, half: int, h: Array) -> Array:

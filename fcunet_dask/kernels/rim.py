@@ -12,6 +12,7 @@ import scipy.ndimage
 
 from fcunet_dask.kernels.aperture import disk_image
 from fcunet_dask.kernels.arrays import namespace
+from fcunet_dask.kernels.camera import COUNTING, CameraNoise
 from fcunet_dask.kernels.maxima import parabola_offsets
 from fcunet_dask.types import Array
 
@@ -96,7 +97,7 @@ def rim_positions(
     image: Array,
     position: Array,
     rim: Rim,
-    gain: float = 1.0,
+    camera: CameraNoise = COUNTING,
 ) -> tuple[Array, Array]:
     """Find the rims nearest to some positions.
 
@@ -112,15 +113,15 @@ def rim_positions(
         float (m, 2) as (y, x), px.
     rim : Rim
         On the same device.
-    gain : float
-        Counts of one electron.
+    camera : CameraNoise
+        Of the patterns.
 
     Returns
     -------
     found : array
         float64 (m, 2) as (y, x), px.
     variance : array
-        float64 (m, 2): of the shot noise, px²; infinite where there is no maximum
+        float64 (m, 2): of the noise, px²; infinite where there is no maximum
         within 1.5 px of the pixel of the position, or the camera does not measure all
         around it. It is
         J / H² with J = Σ (∂K)² Var x and H the curvature of the maximum.
@@ -131,7 +132,7 @@ def rim_positions(
     shifted = pixel + rim.half
     kept = _squares(padded_mask[None], xp.zeros_like(image), shifted, rim.half)
     finite = xp.isfinite(counts)
-    counts = xp.where(finite, counts, 0)
+    counts = camera.undarkened(xp.where(finite, counts, 0))
     m = len(position)
     scores = (counts @ rim.kernels).reshape(m, _SIDE, _SIDE)
     inner = scores[:, 1:-1, 1:-1].reshape(m, (_SIDE - 2) ** 2)
@@ -140,7 +141,8 @@ def rim_positions(
     offset = index[1:].T - REACH + parabola_offsets(scores, index)
     seen = inner.max(axis=1) >= scores.max(axis=(1, 2))
     seen &= (finite & (kept > 0)).all(axis=1)
-    noise = gain * xp.maximum(counts @ rim.squares, 0)
+    noise = camera.gain * xp.maximum(counts @ rim.squares, 0)
+    noise += camera.readout**2 * rim.squares.sum(axis=0)
     variance = noise / _curvatures(scores, index) ** 2
     return (
         pixel + offset.astype(xp.float64),

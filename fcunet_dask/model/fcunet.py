@@ -13,7 +13,7 @@ from fcunet_dask.kernels.maxima import PeakLimits
 from fcunet_dask.kernels.spikes import cap_spikes
 from fcunet_dask.model.arrange import arrange, clean, digest
 from fcunet_dask.model.detector import Peaks
-from fcunet_dask.model.prepared import Recent, measuring
+from fcunet_dask.model.prepared import Recent, camera_of, measuring
 from fcunet_dask.model.probability import disk_probability, evidence
 from fcunet_dask.model.refine import Refinement, make_refinement
 from fcunet_dask.model.scale import Scale, binning, enlarged
@@ -45,8 +45,9 @@ class FCUNet:
         bool (rows, columns) of the patterns, True where the detector measures.
     structure : float
         Standard deviation of the fillings relative to their mean, for the fit.
-    gain : float
-        Counts of one electron.
+    gain, readout, dark : float
+        Counts of one electron, standard deviation of the readout noise of a pixel, and
+        what a pixel without electrons reads, all in counts.
     weights : str
         Shipped weights, or a `.keras` file with its card.
     refine : {"fit", "mean", "none"}
@@ -80,6 +81,8 @@ class FCUNet:
     mask: Array | None = None
     structure: float = 1.0
     gain: float = 1.0
+    readout: float = 0.0
+    dark: float = 0.0
     weights: str = "fcunet"
     refine: Refine = "fit"
     scale: Scale = "coarse"
@@ -200,6 +203,9 @@ def weighed_evidence(detector: FCUNet, patterns: Array) -> tuple[Candidates, Arr
 
 
 def _check(detector: FCUNet) -> None:
+    if not detector.readout >= 0:
+        msg = f"readout must not be negative, got {detector.readout!r}"
+        raise ParameterError(msg)
     for name in ("radius", "edge", "gain", "max_peaks"):
         if not getattr(detector, name) > 0:
             msg = f"{name} must be positive, got {getattr(detector, name)!r}"
@@ -226,7 +232,7 @@ class _Prepared:
 
     def binned(self, patterns: Array, detector: FCUNet) -> Array:
         """Patterns as the network sees them."""
-        capped = cap_spikes(patterns, detector.gain)
+        capped = cap_spikes(patterns, camera_of(detector))
         if detector.mask is not None:
             capped = capped * detector.mask
         binned = bin_patterns(capped, self.factor)
@@ -256,7 +262,8 @@ class _Prepared:
         place = np.stack([y, x], axis=1)
         radius = detector.radius / self.factor
         electrons = binned / np.float32(detector.gain)
-        contrast = ring_contrast(electrons, self.mask, image, place, radius)
+        floor = self.factor**2 * camera_of(detector).floor
+        contrast = ring_contrast(electrons, self.mask, image, place, radius, floor)
         deviation = np.exp(np.clip(log_deviation, -4, 1.5)) * self.card.spread
         variance = (deviation * self.factor) ** 2
         candidates = Candidates(
@@ -301,7 +308,7 @@ def _make_prepared(detector: FCUNet, shape: tuple[int, int]) -> _Prepared:
             detector.radius,
             detector.edge,
             structure=detector.structure,
-            gain=detector.gain,
+            camera=camera_of(detector),
             image=detector.image,
             center=detector.center,
         ),

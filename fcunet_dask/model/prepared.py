@@ -3,11 +3,12 @@
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from threading import Lock
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import numpy as np
 
 from fcunet_dask.errors import ParameterError
+from fcunet_dask.kernels.camera import CameraNoise
 from fcunet_dask.types import Array
 
 _MOST: Final = 8
@@ -29,6 +30,11 @@ class Recent(Generic[T]):
                 while len(self._made) > _MOST:
                     self._made.popitem(last=False)
             return self._made[key]
+
+
+def camera_of(detector: Any) -> CameraNoise:
+    """Return what a detector knows of the noise of its camera."""
+    return CameraNoise(detector.gain, detector.readout, detector.dark)
 
 
 def measuring(mask: Array | None, radius: float, shape: tuple[int, int]) -> Array:

@@ -88,6 +88,8 @@ def _settings(probe: xr.Dataset | None) -> dict[str, Any]:
         "edge": attrs["edge"],
         "structure": attrs["structure"],
         "gain": attrs["gain"],
+        "readout": attrs.get("readout", 0.0),
+        "dark": attrs.get("dark", 0.0),
     }
     mask = np.asarray(probe["mask"])
     if not mask.all():

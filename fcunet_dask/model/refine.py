@@ -4,9 +4,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from fcunet_dask.kernels.arrays import namespace
+from fcunet_dask.kernels.camera import COUNTING, CameraNoise
 from fcunet_dask.kernels.disk_model import DiskModel, disk_model
-from fcunet_dask.kernels.disks import DiskFits, fit_disks, pad_mask
+from fcunet_dask.kernels.disks import DiskFits, fit_disks
 from fcunet_dask.kernels.rim import Rim, disk_rim, rim_positions
+from fcunet_dask.kernels.windows import pad_mask
 from fcunet_dask.model.search import Candidates
 from fcunet_dask.types import Array
 
@@ -41,8 +43,8 @@ class Refinement:
         From `pad_mask`, for the windows of `model` and `rim`.
     radius : float
         px.
-    gain : float
-        Counts of one electron.
+    camera : CameraNoise
+        Of the patterns.
     """
 
     model: DiskModel
@@ -50,7 +52,7 @@ class Refinement:
     mask: Array
     rim_mask: Array
     radius: float
-    gain: float
+    camera: CameraNoise
 
     @property
     def _uneven(self) -> float:
@@ -73,11 +75,11 @@ class Refinement:
         nearest = found.nearest_pixels(patterns.shape)
         offset = found.position - nearest[1:].T
         fits = fit_disks(
-            patterns, self.mask, nearest, offset, self.model, self.gain, _STEPS
+            patterns, self.mask, nearest, offset, self.model, self.camera, _STEPS
         )
         noise = fits.covariance[:, 0] + fits.covariance[:, 2]
         good = (fits.moved < max(1.5, 0.5 * self.radius)) & (noise < self.radius**2)
-        good &= (fits.intensity > 2 * self.gain) & (fits.step < _CONVERGED)
+        good &= (fits.intensity > 2 * self.camera.gain) & (fits.step < _CONVERGED)
         return fits, good
 
     def fitted_only(self, patterns: Array, found: Candidates) -> Candidates:
@@ -179,7 +181,7 @@ class Refinement:
         """
         xp = namespace(position)
         place, variance = rim_positions(
-            patterns, self.rim_mask, image, position, self.rim, self.gain
+            patterns, self.rim_mask, image, position, self.rim, self.camera
         )
         uneven = self._uneven
         more = xp.maximum(variance - covariance[:, [0, 2]], 0)
@@ -205,7 +207,7 @@ def make_refinement(
     edge: float,
     *,
     structure: float,
-    gain: float = 1.0,
+    camera: CameraNoise = COUNTING,
     image: Array | None = None,
     center: tuple[float, float] = (0.0, 0.0),
 ) -> Refinement:
@@ -217,13 +219,13 @@ def make_refinement(
         (rows, columns), 1 where the camera measures.
     radius, edge, structure, image, center
         As those of `fcunet_dask.kernels.disk_model.disk_model`.
-    gain : float
-        Counts of one electron.
+    camera : CameraNoise
+        Of the patterns.
     """
     model = disk_model(radius, edge, structure=structure, image=image, center=center)
     rim = disk_rim(radius, edge, image, center)
     masks = pad_mask(mask, model.half), pad_mask(mask, rim.half)
-    return Refinement(model, rim, *masks, radius, gain)
+    return Refinement(model, rim, *masks, radius, camera)
 
 
 def _matrices(pairs: Array) -> Array:

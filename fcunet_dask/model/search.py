@@ -8,6 +8,7 @@ import scipy.ndimage
 
 from fcunet_dask.kernels.aperture import disk_image
 from fcunet_dask.kernels.arrays import fft_module, namespace
+from fcunet_dask.kernels.camera import CameraNoise
 from fcunet_dask.kernels.correlation import (
     NormalizedTemplate,
     bin_patterns,
@@ -53,7 +54,7 @@ class SearchRecipe:
     min_score: float
     min_significance: float
     edge_boundary: float | None
-    gain: float
+    camera: CameraNoise
 
 
 @dataclass(slots=True)
@@ -134,7 +135,7 @@ class Search:
     subpixel: str
     min_score: float
     min_significance: float
-    gain: float
+    camera: CameraNoise
     template: NormalizedTemplate | None
     kernel_ft: Array | None
 
@@ -150,15 +151,16 @@ class Search:
     def __call__(self, patterns: Array) -> Candidates:
         """Find the candidates of a batch (n, rows, columns)."""
         xp = namespace(patterns)
-        binned = bin_patterns(patterns, self.factor)
-        if self.gain != 1:
-            binned = binned * xp.float32(1 / self.gain)
+        pixels = self.factor**2
+        binned = self.camera.electrons(bin_patterns(patterns, self.factor), pixels)
         if self.template is not None:
+            floor = pixels * self.camera.floor
+            if floor:  # √(n + v) has the noise of √n without readout
+                binned = binned + xp.float32(floor)
             images, strength = normalized_correlation(binned, self.template)
             index = local_maxima(images, self.min_score, self.edge)
-            brightness = (
-                strength[tuple(index)] / noise_level(strength, self.template)[index[0]]
-            )
+            noise = noise_level(strength, self.template, binned, floor)
+            brightness = strength[tuple(index)] / noise[index[0]]
             index = index[:, brightness > self.min_significance]
             brightness = brightness[brightness > self.min_significance]
             score = images[tuple(index)]
@@ -235,7 +237,7 @@ def make_search(recipe: SearchRecipe, shape: tuple[int, int], mask: Array) -> Se
         subpixel=recipe.subpixel,
         min_score=_least_score(recipe, factor),
         min_significance=recipe.min_significance,
-        gain=recipe.gain,
+        camera=recipe.camera,
         template=template,
         kernel_ft=kernel_ft,
     )

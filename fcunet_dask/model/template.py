@@ -1,7 +1,7 @@
 """Template matching: the classical detector, and the yardstick of every other."""
 
 from dataclasses import dataclass, field, fields
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from fcunet_dask.kernels.disks import correlation_covariance
 from fcunet_dask.kernels.maxima import PeakLimits
 from fcunet_dask.model.arrange import arrange, clean, digest
 from fcunet_dask.model.detector import Peaks
-from fcunet_dask.model.prepared import Recent, measuring
+from fcunet_dask.model.prepared import Recent, camera_of, measuring
 from fcunet_dask.model.refine import Refinement, make_refinement
 from fcunet_dask.model.search import (
     Candidates,
@@ -54,8 +54,9 @@ class TemplateMatching:
         on a grid 16 times finer.
     structure : float
         Standard deviation of the fillings relative to their mean, for ``fit``.
-    gain : float
-        Counts of one electron.
+    gain, readout, dark : float
+        Counts of one electron, standard deviation of the readout noise of a pixel, and
+        what a pixel without electrons reads, all in counts.
     min_score, min_significance : float
         Least likeness (−1 to 1), and least height over its noise, for ``normalized``.
     min_spacing, edge_boundary : float, optional
@@ -80,6 +81,8 @@ class TemplateMatching:
     subpixel: Subpixel = "fit"
     structure: float = 0.3
     gain: float = 1.0
+    readout: float = 0.0
+    dark: float = 0.0
     min_score: float = 0.3
     min_significance: float = 5.0
     min_spacing: float | None = None
@@ -159,7 +162,7 @@ class TemplateMatching:
         offset = found.position - nearest[1:].T
         refine = prepared.refine
         covariance = correlation_covariance(
-            patterns, refine.mask, nearest, offset, refine.model, self.gain
+            patterns, refine.mask, nearest, offset, refine.model, refine.camera
         )
         if self.subpixel == "none":
             covariance[:, [0, 2]] += 1 / 12
@@ -176,7 +179,7 @@ def _check(detector: TemplateMatching) -> None:
         if not getattr(detector, name) > 0:
             msg = f"{name} must be positive, got {getattr(detector, name)!r}"
             raise ParameterError(msg)
-    for name in ("structure", "min_absolute", "min_relative", "relative_to"):
+    for name in ("structure", "readout", "min_absolute", "min_relative", "relative_to"):
         if not getattr(detector, name) >= 0:
             msg = f"{name} must not be negative, got {getattr(detector, name)!r}"
             raise ParameterError(msg)
@@ -220,7 +223,7 @@ def _make_prepared(
             detector.radius,
             detector.edge,
             structure=detector.structure,
-            gain=detector.gain,
+            camera=camera_of(detector),
             image=detector.image,
             center=detector.center,
         ).on_device_of(patterns),
@@ -228,7 +231,9 @@ def _make_prepared(
 
 
 def _search_recipe(detector: TemplateMatching) -> SearchRecipe:
-    values = {f.name: getattr(detector, f.name) for f in fields(SearchRecipe)}
+    names = [f.name for f in fields(SearchRecipe) if f.name != "camera"]
+    values: dict[str, Any] = {name: getattr(detector, name) for name in names}
+    values["camera"] = camera_of(detector)
     if detector.kernel is None:
         values["kernel"] = "flat" if detector.method == "phase" else "trench"
     return SearchRecipe(**values)

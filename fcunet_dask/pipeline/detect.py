@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from fcunet_dask._commit import ArraySpec, BlockStore, is_store
 from fcunet_dask._places import failures, place
 from fcunet_dask.errors import StoreError
 from fcunet_dask.io import open_scan
+from fcunet_dask.kernels.camera import CameraNoise
 from fcunet_dask.model import DiskDetector, load_detector
 from fcunet_dask.peaks import label_peaks, peak_shapes
 from fcunet_dask.pipeline.identity import detection_identity
@@ -94,7 +96,7 @@ def estimate_probe(
 
 
 def sample_disks(
-    patterns: Array, mask: Array, radius: float, gain: float
+    patterns: Array, mask: Array, radius: float, camera: CameraNoise
 ) -> tuple[Array, Array]:
     """Up to 200 disks of a sample, from strong to weak, for `estimate_probe`.
 
@@ -105,7 +107,7 @@ def sample_disks(
     position : numpy.ndarray
         float (m, 2): y, x, px.
     """
-    detector = load_detector(radius=radius, gain=gain, mask=mask, max_peaks=48)
+    detector = load_detector(radius=radius, mask=mask, max_peaks=48, **asdict(camera))
     peaks = detector(patterns)
     image, rank = np.nonzero(np.isfinite(peaks.intensity))
     order = np.argsort(-peaks.intensity[image, rank], kind="stable")

@@ -24,6 +24,17 @@ def test_without_a_disk_it_is_normal(level):
     assert z.std() == pytest.approx(1, abs=0.06)
 
 
+@pytest.mark.parametrize("sigma", [1.0, 6.0])
+def test_without_a_disk_it_is_normal_under_readout_noise(sigma):
+    rng = np.random.default_rng(5)
+    patterns = rng.poisson(2.0, (3000, *SHAPE)) + rng.normal(0, sigma, (3000, *SHAPE))
+    n = np.arange(3000)
+    places = np.tile(PLACE, (3000, 1)).astype(float)
+    z = ring_contrast(patterns, EVERYWHERE, n, places, RADIUS, sigma**2)
+    assert abs(z.mean()) < 0.08
+    assert z.std() == pytest.approx(1, abs=0.06)
+
+
 def test_a_disk_stands_out_by_its_share_of_the_noise():
     level, height = 20.0, 6.0
     mean = level + height * disk_image(SHAPE, PLACE, RADIUS, 0.3)

@@ -103,7 +103,9 @@ def test_the_noise_is_that_of_electrons_and_camera(electrons, read_noise, level)
     counts = rng.poisson(electrons, (40, 64, 64))
     counts = counts + read_noise * rng.normal(size=counts.shape)
     _, strength = normalized_correlation(counts.astype(np.float32), prepared)
-    assert noise_level(strength, prepared).mean() == pytest.approx(level, rel=0.1)
+    assert noise_level(strength, prepared, counts).mean() == pytest.approx(
+        level, rel=0.1
+    )
 
 
 def test_empty_patterns_are_like_nothing():
@@ -151,3 +153,32 @@ def test_phase_correlation_is_a_spike_at_the_shift():
     found = power_correlation(moved[None].astype(np.float32), kernel_ft, 0.0)[0]
     assert np.unravel_index(found.argmax(), found.shape) == (9, 21)
     assert np.sort(found.ravel())[-2] < 0.5 * found.max()
+
+
+@pytest.mark.parametrize("electrons", [0.0, 3.0])
+def test_the_noise_of_readout_is_a_half_whatever_fills_the_pattern(electrons):
+    """Disks in every place: what they are would else pass for noise."""
+    rng = np.random.default_rng(12)
+    shape, floor = (64, 64), 25.0
+    aperture, window = disk(shape, 2.4)
+    prepared = normalized_template(
+        to_corner(aperture), to_corner(window), np.ones(shape)
+    )
+    disks = sum(
+        np.roll(aperture, (y, x), (0, 1))
+        for y in range(0, 64, 8)
+        for x in range(0, 64, 8)
+    )
+    counts = rng.poisson(60 * disks + electrons, (20, *shape))
+    counts = (counts + rng.normal(0, 5, counts.shape) + floor).astype(np.float32)
+    strength = normalized_correlation(counts, prepared)[1]
+    assert noise_level(strength, prepared, counts).mean() > 1.2
+    known = noise_level(strength, prepared, counts, floor)
+    assert (known >= 0.45).all()
+    assert (known < 0.65 + 0.05 * electrons).all()
+    alone = rng.normal(floor, 5, counts.shape).astype(np.float32)
+    strength = normalized_correlation(alone, prepared)[1]
+    assert strength.std() == pytest.approx(0.5, rel=0.1)
+    np.testing.assert_allclose(
+        noise_level(strength, prepared, alone, floor), 0.5, atol=0.06
+    )

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from fcunet_dask.kernels.gain import counts_per_electron, dark_level
+from fcunet_dask.kernels.gain import counts_per_electron
 from tests.strategies import lattice_patterns
 
 
@@ -35,19 +35,6 @@ def test_whole_numbers_of_an_integrating_camera_are_no_electrons(gain):
         assert counts_per_electron(frames, mask) == pytest.approx(gain, rel=0.12)
 
 
-@pytest.mark.parametrize("gain", [1.0, 10.0])
-@pytest.mark.parametrize("electrons", [1e4, 1e6])
-def test_the_dark_level_of_a_camera(gain, electrons):
-    rng = np.random.default_rng(32)
-    patterns, _, _ = lattice_patterns(rng, 5.0, (96, 96), 9, electrons, 0.1)
-    mask = np.ones(patterns.shape[1:], bool)
-    for noise in (0.0, 2.0):
-        counts = gain * patterns + rng.normal(0, noise * gain, patterns.shape)
-        assert dark_level(np.rint(counts).astype(int), mask) == 0
-        with_level = np.rint(counts + 200 * gain).astype(int)
-        assert dark_level(with_level, mask) == pytest.approx(200 * gain, rel=0.05)
-
-
 @pytest.mark.parametrize("readout", [1.0, 2.0, 3.0])
 def test_whole_numbers_with_readout_noise_are_those_before_rounding(readout):
     """One electron is one count: but the least count is noise, not an electron."""
@@ -58,12 +45,6 @@ def test_whole_numbers_with_readout_noise_are_those_before_rounding(readout):
     real, whole = (counts_per_electron(p, mask) for p in (patterns, np.rint(patterns)))
     assert whole == pytest.approx(real, rel=0.1)
     assert real > 1.1
-
-
-def test_a_bright_background_is_no_dark_level():
-    counts = np.random.default_rng(33).poisson(40.0, (4, 64, 64))
-    counts[:, 20:40, 20:40] += np.random.default_rng(34).poisson(400.0, (4, 20, 20))
-    assert dark_level(counts, np.ones((64, 64), bool)) == 0
 
 
 def test_the_least_count_is_no_electron_where_no_pixel_is_empty():

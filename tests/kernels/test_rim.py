@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 from fcunet_dask.kernels.aperture import disk_image
-from fcunet_dask.kernels.disks import pad_mask
+from fcunet_dask.kernels.camera import CameraNoise
 from fcunet_dask.kernels.rim import disk_rim, rim_positions
+from fcunet_dask.kernels.windows import pad_mask
 
 SHAPE, RADIUS, EDGE = (48, 52), 6.4, 0.5
 PLACE = np.array([[22.3, 27.8]])
@@ -15,7 +16,7 @@ def located(patterns, start=PLACE, mask=None, rim=None, gain=1.0):
     mask = pad_mask(np.ones(SHAPE) if mask is None else mask, rim.half)
     n = len(patterns)
     return rim_positions(
-        patterns, mask, np.arange(n), np.repeat(start, n, 0), rim, gain
+        patterns, mask, np.arange(n), np.repeat(start, n, 0), rim, CameraNoise(gain)
     )
 
 
@@ -60,6 +61,21 @@ def test_the_variance_is_the_scatter(gain):
     np.testing.assert_allclose(
         np.sqrt(np.median(variance[ok], axis=0)), scatter, rtol=0.3
     )
+
+
+@pytest.mark.parametrize("sigma", [2.0, 8.0])
+def test_the_variance_holds_readout_noise_and_no_dark_level(sigma):
+    rng = np.random.default_rng(3)
+    counts = rng.poisson(40 * disk() + 2, (1500, *SHAPE))
+    counts = 3 * (counts + rng.normal(0, sigma, counts.shape)) + 700
+    rim = disk_rim(RADIUS, EDGE)
+    mask = pad_mask(np.ones(SHAPE), rim.half)
+    camera = CameraNoise(3.0, 3 * sigma, 700.0)
+    start = np.repeat(PLACE, 1500, 0)
+    found, variance = rim_positions(counts, mask, np.arange(1500), start, rim, camera)
+    ok = np.isfinite(variance).all(axis=1)
+    said = np.sqrt(np.median(variance[ok], axis=0))
+    np.testing.assert_allclose(said, found[ok].std(axis=0), rtol=0.3)
 
 
 def test_nothing_is_seen_far_off_or_behind_a_mask():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from fcunet_dask.kernels.aperture import disk_image
+from fcunet_dask.kernels.camera import CameraNoise
 from fcunet_dask.kernels.spikes import cap_spikes
 
 
@@ -26,7 +27,7 @@ def test_agrees_with_a_loop(gain, dtype):
     patterns = (gain * rng.poisson(2.0, (3, 7, 9))).astype(dtype)
     patterns[rng.random(patterns.shape) < 0.1] = 20_000
     before = patterns.copy()
-    found = cap_spikes(patterns, gain)
+    found = cap_spikes(patterns, CameraNoise(gain))
     assert found.dtype == np.float32
     np.testing.assert_allclose(
         found, [by_hand(p, gain) for p in patterns.astype(float)]
@@ -48,3 +49,12 @@ def test_nothing_of_a_disk_is_lost(dose):
     image = disk_image((40, 40), (19.3, 20.4), 2.5, 0.5)
     counts = np.random.default_rng(2).poisson(dose * image / image.sum(), (20, 40, 40))
     np.testing.assert_array_equal(cap_spikes(counts), counts)
+
+
+def test_readout_noise_is_no_spike_and_a_dark_level_is_taken_off():
+    noise = np.random.default_rng(4).normal(0, 24.0, (4, 64, 64))
+    camera = CameraNoise(2.0, 24.0, 300.0)
+    found = cap_spikes(noise + 300, camera)
+    np.testing.assert_allclose(found, noise, atol=1e-3)
+    noise[0, 5, 5] = 1e6
+    assert cap_spikes(noise + 300, camera)[0, 5, 5] < 1000

@@ -199,6 +199,16 @@ def test_a_hot_pixel_costs_no_disk(value, detector, patterns, places):
         assert away.min(axis=1).max() < 0.5
 
 
+def test_readout_noise_and_a_dark_level_cost_no_disk(weights, patterns, places):
+    """Half of the empty pixels are negative without their dark level."""
+    noise = np.random.default_rng(3).normal(0, 4.0, patterns.shape)
+    counts = 2 * (patterns + noise) + 500
+    camera = {"gain": 2.0, "readout": 8.0, "dark": 500.0}
+    noisy = FCUNet(radius=RADIUS, weights=weights, structure=0.05, **camera)
+    assert_found(noisy(counts), places, within=0.2)
+    assert np.isfinite(noisy.structure_factors(counts)).all()
+
+
 def test_saturated_patterns_are_survived(detector, patterns, places):
     clipped = np.minimum(patterns, 90)
     assert_found(detector(clipped), places, 0.3)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from fcunet_dask import load_detector
-from fcunet_dask.errors import ModelError
+from fcunet_dask.errors import ModelError, ParameterError
 from fcunet_dask.model import DiskDetector, Peaks, TemplateMatching
 
 
@@ -12,8 +12,19 @@ def test_a_probe_sets_all_that_follows_from_it(probe):
     assert isinstance(detector, TemplateMatching)
     assert detector.radius == probe.attrs["radius"]
     assert detector.gain == probe.attrs["gain"]
+    assert (detector.readout, detector.dark) == (0, 0)
     assert detector.max_peaks == 9
     assert detector.image is None
+
+
+@pytest.mark.parametrize("name", ["template", "fcunet"])
+def test_the_noise_of_the_camera_is_known_to_all(name, probe):
+    noisy = probe.assign_attrs(readout=3.5, dark=120.0)
+    detector = load_detector(name, noisy)
+    assert (detector.readout, detector.dark) == (3.5, 120.0)
+    for value in (-1.0, np.nan):
+        with pytest.raises(ParameterError, match="readout must not be negative"):
+            load_detector(name, probe, readout=value)
 
 
 def test_options_win_over_the_probe(probe):

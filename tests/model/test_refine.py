@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from fcunet_dask.kernels.aperture import disk_image
+from fcunet_dask.kernels.camera import COUNTING
 from fcunet_dask.kernels.rim import rim_positions
 from fcunet_dask.model.refine import Refinement, make_refinement
 from fcunet_dask.model.search import Candidates
@@ -35,7 +36,7 @@ def fitted(monkeypatch, position, covariance, good):
     answer = (fits, np.array(good))
     monkeypatch.setattr(Refinement, "fit", lambda *_: answer)
     monkeypatch.setattr(Refinement, "_with_rim", lambda *given: given[3])
-    return Refinement(None, None, np.ones((9, 9)), np.ones((9, 9)), RADIUS, 1.0)
+    return Refinement(None, None, np.ones((9, 9)), np.ones((9, 9)), RADIUS, COUNTING)
 
 
 def test_a_good_fit_takes_the_place_of_the_position(monkeypatch):

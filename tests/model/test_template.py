@@ -106,6 +106,38 @@ def test_error_bars_hold(patterns, places):
     assert np.mean(np.abs(away) < sigma) == pytest.approx(0.683, abs=0.08)
 
 
+@pytest.mark.parametrize("sigma", [1.0, 4.0])
+@pytest.mark.parametrize("dark", [0.0, 150.0])
+def test_readout_noise_costs_no_disk_and_makes_none(sigma, dark, patterns, places):
+    """Taken for electrons, they hide disks, or their bars are for other noise."""
+    noise = np.random.default_rng(4).normal(0, sigma, patterns.shape)
+    counts = 5 * (patterns + noise) + dark
+    camera = {"gain": 5.0, "readout": 5 * sigma, "dark": dark}
+    peaks = TemplateMatching(radius=RADIUS, structure=0.02, **camera)(counts)
+    away, found = errors_of(peaks, places)
+    assert found == places.shape[0] * places.shape[1]
+    sigma = np.sqrt(peaks.covariance[np.isfinite(peaks.position[..., 0])][:, [0, 2]])
+    assert np.mean(np.abs(away) < sigma) == pytest.approx(0.683, abs=0.08)
+
+
+def test_in_readout_noise_alone_there_are_no_disks():
+    for sigma in (1.0, 10.0):
+        noise = np.random.default_rng(5).normal(0, sigma, (40, *SHAPE))
+        peaks = TemplateMatching(radius=RADIUS, readout=sigma)(noise)
+        assert np.isfinite(peaks.intensity).sum() <= 2
+
+
+def test_faint_disks_are_found_in_readout_noise():
+    """17 electrons a pixel and more in ±8, on patterns that disks fill."""
+    places = disk_places(np.random.default_rng(6))
+    image = pattern_mean(places, 1.0, background=0.0)
+    counts = np.random.default_rng(7).poisson(image / image.max() * 50)
+    counts = counts + np.random.default_rng(8).normal(0, 8.0, counts.shape)
+    total = places.shape[0] * places.shape[1]
+    _, found = errors_of(TemplateMatching(radius=RADIUS, readout=8.0)(counts), places)
+    assert found > 0.95 * total
+
+
 @pytest.mark.parametrize(
     ("radius", "shape"), [(1.5, (48, 64)), (11.0, (192, 224)), (30.0, (512, 384))]
 )

@@ -77,7 +77,7 @@ def measure_strain(
         As of `fcunet_dask.compute_strain`, in memory.
     """
     probe = measure_probe(scan)
-    probe.attrs["gain"] = 1.0
+    probe.attrs |= {"gain": 1.0, "readout": 0.0, "dark": 0.0}
     bragg = find_bragg_vectors(scan, make(probe)).compute()
     bragg = _counting(bragg, threshold)
     basis = given_lattice(*(scan[f"true_{g}"].to_numpy()[0, 0] for g in ("g1", "g2")))

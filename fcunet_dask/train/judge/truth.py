@@ -285,7 +285,7 @@ def vacuum_probe(seen: Observation, q_step: float) -> xr.Dataset:
         axis = (np.arange(size) - size // 2) * q_step
         scan = scan.assign_coords({name: (name, axis, {"units": "1/Å"})})
     probe = measure_probe(scan)
-    probe.attrs["gain"] = 1.0
+    probe.attrs |= {"gain": 1.0, "readout": 0.0, "dark": 0.0}
     return probe
 
 
