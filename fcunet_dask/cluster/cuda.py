@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Final
 
@@ -50,4 +51,8 @@ def why_no_gpu() -> str | None:
         return "the driver knows no GPU"
     if os.environ.get("CUDA_VISIBLE_DEVICES", "all") in {"", "-1"}:
         return "CUDA_VISIBLE_DEVICES hides every GPU"
+    try:
+        import_module("dask_cuda")
+    except ImportError as error:
+        return f"dask-cuda does not load ({error}): install 'fcunet-dask[gpu]' again"
     return None

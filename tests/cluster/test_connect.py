@@ -100,15 +100,16 @@ class NVMLError(Exception):
 
 
 @pytest.mark.parametrize(
-    ("devices", "visible", "reason"),
+    ("devices", "visible", "package", "reason"),
     [
-        (None, "all", "no NVIDIA driver answers"),
-        (0, "all", "the driver knows no GPU"),
-        (4, "", "CUDA_VISIBLE_DEVICES hides every GPU"),
-        (4, "0,1", None),
+        (None, "all", "whole", "no NVIDIA driver answers"),
+        (0, "all", "whole", "the driver knows no GPU"),
+        (4, "", "whole", "CUDA_VISIBLE_DEVICES hides every GPU"),
+        (4, "0,1", "broken", "dask-cuda does not load"),
+        (4, "0,1", "whole", None),
     ],
 )
-def test_the_reason_for_no_gpu_is_named(monkeypatch, devices, visible, reason):
+def test_the_reason_for_no_gpu_is_named(monkeypatch, devices, visible, package, reason):
     def count():
         if devices is None:
             msg = "Driver Not Loaded"
@@ -120,6 +121,8 @@ def test_the_reason_for_no_gpu_is_named(monkeypatch, devices, visible, reason):
     driver.nvmlInit = lambda: None
     driver.nvmlDeviceGetCount = count
     monkeypatch.setitem(sys.modules, "pynvml", driver)
+    loaded = types.ModuleType("dask_cuda") if package == "whole" else None
+    monkeypatch.setitem(sys.modules, "dask_cuda", loaded)
     monkeypatch.setattr(cuda, "find_spec", lambda name: ModuleSpec(name, None))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     found = cuda.why_no_gpu()

@@ -127,6 +127,13 @@ def test_the_locks_hold_what_the_package_asks_for(kind):
         assert locked[requirement.name] in requirement.specifier, requirement
 
 
+def test_dask_cuda_has_the_bindings_that_it_imports_but_does_not_require():
+    """Without them `import dask_cuda` fails, and `pip check` does not say so."""
+    locked = pins("cuda")
+    assert locked["cuda-bindings"].split(".")[0] == "12" == locked["cuda-toolkit"][:2]
+    assert int(locked["cuda-core"].split(".")[0]) == 1
+
+
 def test_both_images_can_be_in_one_cluster():
     cpu, cuda = pins("cpu"), pins("cuda")
     different = {name for name in cpu if cpu[name] != cuda.get(name)}
