@@ -91,6 +91,8 @@ class Kubelet:
         mounts += [f"{p}:{p}" for p in {sys.prefix, sys.base_prefix, str(package)}]
         env = {e["name"]: e["value"] for e in container["env"]}
         env |= {"PATH": f"{sys.prefix}/bin:/usr/bin:/bin", "PYTHONPATH": str(package)}
+        # the last bits of a product depend on the processor that BLAS takes this for
+        env |= {k: v for k, v in os.environ.items() if k.startswith("OPENBLAS_")}
         args = list(container["args"])
         for name, value in env.items():
             args = [arg.replace(f"$({name})", value) for arg in args]
