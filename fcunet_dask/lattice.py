@@ -165,7 +165,7 @@ def fit_lattice(
     SchemaError
         If a variable is missing.
     ParameterError
-        If the pulls are of another number of grains.
+        If the pulls are of another number of grains, or in another unit.
     """
     validate(bragg, BRAGG_Q, BRAGG_COVARIANCE, BRAGG_INTENSITY)
     vectors = np.concatenate([basis["g1"].values, basis["g2"].values], axis=1)
@@ -174,7 +174,7 @@ def fit_lattice(
         [bragg[v.name] for v in (BRAGG_Q, BRAGG_COVARIANCE, BRAGG_INTENSITY)],
         _WIDTH,
         bases=vectors,
-        pulls=_pulls_of_grains(pulls, len(vectors)),
+        pulls=_pulls_of_grains(pulls, len(vectors), f"{q_units(bragg)}²"),
     )
     lattice = _labelled(result)
     lattice.attrs = {
@@ -184,12 +184,16 @@ def fit_lattice(
     return annotate(lattice, *LATTICE_VARIABLES, q_units=q_units(bragg))
 
 
-def _pulls_of_grains(pulls: xr.Dataset | None, grains: int) -> list[Pulls]:
+def _pulls_of_grains(pulls: xr.Dataset | None, grains: int, unit: str) -> list[Pulls]:
     if pulls is None:
         return [no_pulls()] * grains
     axes, variance = pulls["pull_axes"].values, pulls["pull_variance"].values
     if len(axes) != grains:
         msg = f"the pulls are those of {len(axes)} grains, the basis has {grains}"
+        raise ParameterError(msg)
+    given = pulls["pull_variance"].attrs.get("units", unit)
+    if given != unit:
+        msg = f"the pulls are in {given}, the disks in {unit}: measure them again"
         raise ParameterError(msg)
     return [Pulls(*of_grain) for of_grain in zip(axes, variance, strict=True)]
 

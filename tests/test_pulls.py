@@ -90,5 +90,9 @@ def test_what_does_not_fit_is_refused(bragg, basis, pulls):
         measure_pulls(bragg, lattice.isel(scan_x=slice(39)))
     with pytest.raises(SchemaError, match="basis"):
         measure_pulls(bragg, lattice.drop_attrs())
+    other = pulls.copy()
+    other["pull_variance"] = other["pull_variance"].assign_attrs(units="1/Å²")
+    with pytest.raises(ParameterError, match="1/Å², the disks in px²"):
+        fit_lattice(bragg, basis, pulls=other)
     with pytest.raises(ParameterError, match="2 grains"):
         fit_lattice(bragg, basis.isel(grain=[0]), pulls=pulls)

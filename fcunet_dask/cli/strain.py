@@ -162,7 +162,8 @@ def report(results: xr.Dataset) -> None:
     table.add_row("reference", said)
     for text in _referred_to_itself(provenance["reference"]):
         table.add_row("", text)
-    for axes, variance in zip(*provenance["pulls"].values(), strict=True):
+    pulls = provenance.get("pulls", {"pull_axes": [], "pull_variance": []})
+    for axes, variance in zip(*pulls.values(), strict=True):
         table.add_row("shared errors", _shared(axes, variance, units))
     table.add_row("positions", _positions(results))
     for name in ("strain_xx", "strain_yy", "strain_xy", "rotation"):

@@ -234,15 +234,15 @@ def _fit_once(
     scatter = np.zeros(start.shape[1])
     robust = on.astype(float)
     for _ in range(passes):
-        weight = robust / (variance + scatter + floor)
-        parameters, inverse, determined = fit_planes((disks.y, disks.x), weight, h, k)
+        parameters = _planes(disks, robust, on, variance + scatter + floor, h, k)[1]
         residual_y, residual_x = _residuals(disks, parameters, h, k)
         distance2 = residual_y**2 + residual_x**2
         scatter = _extra_variance(distance2, variance, on)
         z = np.sqrt(distance2 / (variance + scatter + floor))
         robust = on * np.maximum(0, 1 - (z / _TUKEY) ** 2) ** 2
-    weight = robust / (variance + scatter + floor)
-    parameters, inverse, determined = fit_planes((disks.y, disks.x), weight, h, k)
+    weight, parameters, inverse, determined = _planes(
+        disks, robust, on, variance + scatter + floor, h, k
+    )
     residual_y, residual_x = _residuals(disks, parameters, h, k)
     return _Fit(
         parameters,
@@ -255,6 +255,19 @@ def _fit_once(
         residual_y**2 + residual_x**2,
         determined,
     )
+
+
+def _planes(
+    disks: _Disks, robust: Array, on: Array, variance: Array, h: Array, k: Array
+) -> tuple[Array, Array, Array, Array]:
+    """Weights, and the planes by them; all disks where what is left determines none."""
+    weight, values = robust / variance, (disks.y, disks.x)
+    planes = fit_planes(values, weight, h, k)
+    determined = planes[2]
+    if not determined.all():
+        weight = np.where(determined, weight, on / variance)
+        planes = fit_planes(values, weight, h, k)
+    return weight, *planes
 
 
 def _indexed(disks: _Disks, start: Array) -> tuple[Array, Array, Array, Array]:

@@ -29,8 +29,10 @@ _OUTLIER: Final = 7.5
 _POOR: Final = 4.0
 """Variance of what halves tell, over that of the middle pattern, from which on it is not
 asked. All others count alike: large pulls make large variances, too."""
-_SURE: Final = 2.0
+_SURE: Final = 3.0
 """Standard errors by which the variance of pulls is taken to be smaller than it seems."""
+_LEAST: Final = 1e-4
+"""Variance of pulls, over that of what halves tell of them, that is not rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,14 +184,15 @@ def common_pulls(pulls: Array, variance: Array) -> Pulls:
     -------
     Pulls
         Along the axes in which the halves agree most and least; the variance is what
-        two standard errors leave of that which they have in common. None where there
+        three standard errors leave of that which they have in common. None where there
         are fewer than 16 patterns.
     """
     variance = variance.mean(axis=1)
     usual = _usual(pulls.mean(axis=(1, 2)))
     if not usual.any():
         return no_pulls()
-    usual &= variance <= _POOR * np.median(variance[usual])
+    middle = np.median(variance[usual])
+    usual &= variance <= _POOR * middle
     pulls = pulls[usual]
     if len(pulls) < FEWEST:
         return no_pulls()
@@ -199,7 +202,8 @@ def common_pulls(pulls: Array, variance: Array) -> Pulls:
     a, b = (np.einsum("ic,nscd,id->nsi", axes, half, axes) for half in (a, b))
     shared = (a * b).mean(axis=1)
     error = shared.std(axis=0) / np.sqrt(len(shared))
-    return Pulls(axes, np.maximum(shared.mean(axis=0) - _SURE * error, 0))
+    sure = shared.mean(axis=0) - _SURE * error
+    return Pulls(axes, np.where(sure > _LEAST * middle, sure, 0))
 
 
 def _usual(pull: Array) -> Array:

@@ -71,6 +71,18 @@ def test_scatter_beyond_the_stated_errors_is_in_the_error_bars():
     assert np.median(fit.residual) == pytest.approx(0.05 * np.sqrt(2), rel=0.1)
 
 
+def test_disks_that_alone_determine_the_lattice_count_however_far_off():
+    """A row of seven, and two disks beside it that the row's scatter does not allow."""
+    rng = np.random.default_rng(4)
+    row = np.stack([np.arange(-3, 4), np.zeros(7, int)], axis=1)
+    hk = np.concatenate([row, [[0, 1], [1, 1]]])
+    truth = np.broadcast_to(np.r_[0.1, -0.2, 3 * BASIS], (400, 6))
+    position, covariance, intensity = disks(truth, hk, 0.03, rng)
+    position[:, 7:] += 0.5 * rng.normal(size=(400, 2, 2))
+    fit = fitted((position, covariance, intensity), 3 * BASIS)
+    assert (fit.status == 0).all()
+
+
 def test_the_scatter_of_five_disks_is_not_underrated():
     """Three parameters fitted to five disks take most of it."""
     rng = np.random.default_rng(10)
