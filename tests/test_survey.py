@@ -11,6 +11,7 @@ import pytest
 from fcunet_dask import save_scan, survey
 from fcunet_dask.errors import ParameterError, StoreError
 from fcunet_dask.pipeline import Settings, detect, open_results
+from fcunet_dask.pipeline.survey import Scanned, write_table
 
 COMMAND = [sys.executable, "-c", "from fcunet_dask.cli import main; main()", "survey"]
 
@@ -166,6 +167,45 @@ def test_a_scan_that_was_moved_keeps_its_results(folder, quick):
     (after,) = survey([folder / "other" / "a.zarr"], folder / "out")
     assert after.out == before.out
     assert len(table(folder / "out")) == 1
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_results_of_a_scan_that_is_away_are_not_given_away(
+    folder, quick, monkeypatch, scan, overwrite
+):
+    """Another scan of its name is surveyed before it comes back."""
+    (folder / "other").mkdir()
+    save_scan(scan[["pattern"]] * 2, folder / "other" / "a.zarr")
+    first, second = folder / "a.zarr", folder / "other" / "a.zarr"
+    (before,) = survey([first], folder / "out")
+    first.rename(folder / "away")
+    (beside,) = survey([second], folder / "out", overwrite=overwrite)
+    assert beside.state == "done"
+    assert beside.out != before.out
+    assert {row["scan"] for row in table(folder / "out")} == {str(first), str(second)}
+    (missed,) = survey([first], folder / "out")
+    assert missed.state == "failed"
+    survey([second], folder / "out", overwrite=overwrite)
+    (folder / "away").rename(first)
+    monkeypatch.setattr("fcunet_dask.peaks.BlockPeaks.__call__", None)
+    monkeypatch.setattr("fcunet_dask.pipeline.maps.analyze_block", None)
+    rows = survey([first, second], folder / "out", overwrite=overwrite)
+    assert [row.state for row in rows] == ["done", "done"]
+    assert [row.out for row in rows] == [before.out, beside.out]
+
+
+def test_a_name_that_a_failure_took_is_given_back(folder, quick, monkeypatch, scan):
+    """Tables of earlier versions have such rows."""
+    (folder / "other").mkdir()
+    save_scan(scan[["pattern"]] * 2, folder / "other" / "a.zarr")
+    first, second = folder / "a.zarr", folder / "other" / "a.zarr"
+    (before,) = survey([first], folder / "out")
+    failed = Scanned(scan=str(second), out=before.out, state="failed")
+    write_table([failed], str(folder / "out"))
+    rows = survey([first, second], folder / "out")
+    assert [row.state for row in rows] == ["done", "done"]
+    assert rows[0].out == before.out
+    assert len({row["out"] for row in table(folder / "out")}) == 2
 
 
 def test_no_scans_are_refused(tmp_path):

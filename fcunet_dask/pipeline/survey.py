@@ -1,5 +1,6 @@
 """Many scans in one go: one table, and no scan's failure is another's."""
 
+import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -12,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 import xarray as xr
 
-from fcunet_dask._commit import writing
+from fcunet_dask._commit import BlockStore, writing
 from fcunet_dask._places import is_url, located, place
 from fcunet_dask.errors import (
     MissingDependencyError,
@@ -22,6 +23,7 @@ from fcunet_dask.errors import (
     StoreInUseError,
 )
 from fcunet_dask.io import open_scan
+from fcunet_dask.pipeline.identity import source_identity
 from fcunet_dask.pipeline.run import run
 from fcunet_dask.pipeline.settings import Settings
 
@@ -141,7 +143,7 @@ def survey(
         raise ParameterError(msg)
     folder = located(out_folder)
     table = read_table(folder)
-    names = _names(paths, {row.scan: Path(row.out).stem for row in table})
+    names = _names(paths, table, folder, options)
     outs = [f"{folder}/{name}.zarr" for name in names]
     rows = [Scanned(scan=s, out=o) for s, o in zip(paths, outs, strict=True)]
 
@@ -208,22 +210,72 @@ def _over(function: Callable[..., Any], values: xr.DataArray, good: Any) -> floa
     return float(function(values.values[good])) if good.any() else float("nan")
 
 
-def _names(paths: list[str], known: dict[str, str]) -> list[str]:
+def _names(
+    paths: list[str], table: list[Scanned], folder: str, options: dict[str, Any]
+) -> list[str]:
     """Return a name for the results of each scan: that which it has, where it has one.
 
-    A new scan is called as its file, with a hash of its path where another new one, or
-    one that has results and is still there, is called so, too.
+    A new scan is called as its file, with a hash of its path where another new one is
+    called so, too, or the name is that of others.
     """
+    known = {row.scan: row for row in table}
     new = Counter(Path(p).stem for p in {*paths} - {*known})
-    taken = {n for p, n in known.items() if is_url(p) or Path(p).exists()}
+
+    def free(name: str, path: str) -> bool:
+        same = _same_source(f"{folder}/{name}.zarr", path, options)
+        others = [r for r in table if Path(r.out).stem == name and r.scan != path]
+        return same is not False and not any(
+            _holds(row, same=same, asked=row.scan in paths) for row in others
+        )
 
     def name(path: str) -> str:
-        stem = Path(path).stem
-        if new[stem] == 1 and stem not in taken:
+        row, stem = known.get(path), Path(path).stem
+        if row and (row.state != "failed" or _its_own(row, options)):
+            return Path(row.out).stem
+        if new[stem] == 1 and free(stem, path):
             return stem
         return f"{stem}-{blake2b(path.encode(), digest_size=3).hexdigest()}"
 
-    return [known.get(path) or name(path) for path in paths]
+    return [name(path) for path in paths]
+
+
+def _holds(row: Scanned, *, same: bool | None, asked: bool) -> bool:
+    """Whether a name stays that of `row`; `same`: results there are of who asks for it.
+
+    A scan that is away may come back: its results are another's only if that is the same
+    scan, moved. One that failed and left nothing holds a name as long as it is there.
+    """
+    there = is_url(row.scan) or Path(row.scan).exists()
+    if row.state == "failed":
+        return there and not same
+    return there or asked or not same
+
+
+def _its_own(row: Scanned, options: dict[str, Any]) -> bool:
+    """Whether what is at the place of a scan that failed is not another's."""
+    store = _store(row.out)
+    if store is None or store.attrs.get("source", {}).get("path") == row.scan:
+        return True
+    return _same_source(row.out, row.scan, options) is not False
+
+
+def _same_source(out: str, path: str, options: dict[str, Any]) -> bool | None:
+    """Whether the results at `out` are of the scan at `path`; None if there are none."""
+    store = _store(out)
+    if store is None:
+        return None
+    try:
+        source = source_identity(open_scan(path, **options))
+    except Exception:  # noqa: BLE001 - to be said where the scan is run
+        return False
+    return bool(store.fingerprint.get("source") == json.loads(json.dumps(source)))
+
+
+def _store(out: str) -> BlockStore | None:
+    try:
+        return BlockStore(out)
+    except StoreError:
+        return None
 
 
 def write_table(rows: Sequence[Scanned], folder: str) -> None:
