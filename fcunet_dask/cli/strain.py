@@ -150,6 +150,8 @@ def report(results: xr.Dataset) -> None:
         f"±{100 * probe['structure']:.0f} %, {_camera(probe)} "
         f"(from {probe['origin']})",
     )
+    if probe.get("saturation"):
+        table.add_row("saturated", _saturated(probe))
     table.add_row(
         "origin",
         f"{provenance['origin']['kind']} through {provenance['origin']['measured']} "
@@ -188,6 +190,16 @@ def _camera(probe: dict[str, Any]) -> str:
     if probe.get("dark"):
         words.append(f"dark level of {probe['dark']:.4g}")
     return ", ".join(words)
+
+
+def _saturated(probe: dict[str, Any]) -> str:
+    """Say how much of the sample that the probe is measured on is cut off."""
+    patterns, pixels = probe["saturated_patterns"], probe["saturated_pixels"]
+    return (
+        f"at {probe['saturation']:.6g} counts: {100 * patterns:.0f} % of the patterns "
+        f"looked at, {100 * pixels:.2g} % of their pixels. Positions come from the "
+        "others; intensities of these disks are extrapolated. Less dose would be better"
+    )
 
 
 def _lattice(g1: list[float], g2: list[float], units: str) -> str:

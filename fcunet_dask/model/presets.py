@@ -90,6 +90,7 @@ def _settings(probe: xr.Dataset | None) -> dict[str, Any]:
         "gain": attrs["gain"],
         "readout": attrs.get("readout", 0.0),
         "dark": attrs.get("dark", 0.0),
+        "saturation": attrs.get("saturation", 0.0),
     }
     mask = np.asarray(probe["mask"])
     if not mask.all():
