@@ -14,7 +14,7 @@ from fcunet_dask.errors import AnalysisError, ParameterError
 from fcunet_dask.kernels.aperture import disk_image
 from fcunet_dask.kernels.camera import CameraNoise
 from fcunet_dask.kernels.gain import counts_per_electron
-from fcunet_dask.kernels.masks import find_bad_pixels
+from fcunet_dask.kernels.masks import find_bad_pixels, odd_counts
 from fcunet_dask.kernels.noise import shared_gain
 from fcunet_dask.kernels.probe import (
     ROUND,
@@ -30,7 +30,7 @@ from fcunet_dask.kernels.saturation import (
     beside_saturation,
     find_saturation,
 )
-from fcunet_dask.schema import MASK, PATTERN, PROBE, Q, validate
+from fcunet_dask.schema import MASK, PATTERN, PROBE, SCAN, Q, validate
 from fcunet_dask.types import Array
 
 _SAMPLE = 36
@@ -272,11 +272,25 @@ def _first_radius(
     radius = search_radius(patterns, mask)
     if not np.isfinite(radius):
         msg = (
-            "no disks found in the scan: nothing in its patterns looks like the image of "
-            "a round aperture; pass a vacuum probe or a semiangle"
+            f"no disks found in the scan: {_nothing_found(scan)}nothing in its patterns "
+            "looks like the image of a round aperture; pass a vacuum probe or a semiangle"
         )
         raise AnalysisError(msg)
     return radius, "disks of the scan"
+
+
+def _nothing_found(scan: xr.Dataset) -> str:
+    """Say what is wrong with the patterns of a scan, if anything obviously is."""
+    pattern = scan[PATTERN.name]
+    words = odd_counts(_sample(scan))
+    positions, pixels = pattern.shape[:2], pattern.shape[2:]
+    if min(positions) > max(pixels):
+        words.append(
+            f"patterns have {pixels[0]} × {pixels[1]} px, at {positions[0]} × "
+            f"{positions[1]} positions: if scan and detector are exchanged, "
+            f"transpose the array to {', '.join((*SCAN, *Q))}"
+        )
+    return "".join(f"{said}; " for said in words)
 
 
 def _unmeasured(radius: float, camera: CameraNoise) -> DiskStatistics:
