@@ -6,8 +6,10 @@ import numpy as np
 
 from fcunet_dask.types import Array
 
-_REACH: Final = 4
-"""Largest index that is looked at."""
+_REACH: Final = 3
+"""Largest index of disks that are looked at."""
+_FEWEST: Final = 12
+"""Positions that tell what is missing from what is faint."""
 _NEAR: Final = 0.2
 """Distance from a lattice point, lattice vectors, within which a disk is on it."""
 _PRESENT, _ABSENT, _SELDOM = 0.8, 0.2, 0.5
@@ -20,7 +22,8 @@ def covered_points(position: Array, lattice: Array) -> Array:
     """Lattice points whose disk is missing for no reason of the crystal's.
 
     Along two lines through it both neighbours have a disk. So have forbidden reflections,
-    but these lack the opposite one, too.
+    but these lack the opposite one, too. The brightest disk, taken for the beam, is it or
+    one of the eight around it.
 
     Parameters
     ----------
@@ -32,10 +35,10 @@ def covered_points(position: Array, lattice: Array) -> Array:
     Returns
     -------
     numpy.ndarray
-        int (m, 2): h, k; nearest to the middle of the disks first.
+        int (m, 2): h, k, −1 to 1; nearest to the middle of the disks first.
     """
     fitted = np.isfinite(lattice).all(axis=1)
-    if not fitted.any():
+    if fitted.sum() < _FEWEST:
         return np.zeros((0, 2), int)
     lattice = lattice[fitted]
     vectors = lattice[:, 2:].reshape(-1, 2, 2)
@@ -48,7 +51,8 @@ def covered_points(position: Array, lattice: Array) -> Array:
         between += _moved(present, y, x) & _moved(present, -y, -x)
     missing = (share < _ABSENT) & present[::-1, ::-1]
     missing[_REACH, _REACH] = share[_REACH, _REACH] < _SELDOM
-    found = np.argwhere(missing & (between >= 2)) - _REACH
+    beside = slice(_REACH - 1, _REACH + 2)
+    found = np.argwhere((missing & (between >= 2))[beside, beside]) - 1
     order = np.argsort(np.hypot(*(found - middle).T), kind="stable")
     return np.asarray(found[order])
 

@@ -22,7 +22,7 @@ def disks(absent, seldom=0.0, seed=0):
     return position
 
 
-@pytest.mark.parametrize("place", [(1, 0), (0, -1), (-1, 1), (2, 1)])
+@pytest.mark.parametrize("place", [(1, 0), (0, -1), (-1, 1)])
 def test_one_disk_is_missing(place):
     assert covered_points(disks([place]), LATTICE).tolist() == [list(place)]
 
@@ -44,6 +44,7 @@ def test_a_bar_up_to_the_border():
     [
         [],
         [(1, 1), (-1, -1)],  # forbidden
+        [(2, 1)],  # faint, and far from the brightest
         [p for p in POINTS if np.hypot(*p) > 2.4],  # outside of a circle
         [p for p in POINTS if p[0] > 0],  # on one side of a tilted crystal
     ],
@@ -56,4 +57,5 @@ def test_positions_without_a_lattice_do_not_count():
     lattice = LATTICE.copy()
     lattice[::2] = np.nan
     assert covered_points(disks([(1, 0)]), lattice).tolist() == [[1, 0]]
-    assert not len(covered_points(disks([(1, 0)]), lattice * np.nan))
+    lattice[:-8] = np.nan  # of a few positions one may lack a disk by chance
+    assert not len(covered_points(disks([(1, 0)]), lattice))
