@@ -90,3 +90,11 @@ def test_strain_is_as_good_as_without(whole, tmp_path):
         results.attrs["provenance"]["probe"]["saturation"] = 0.0
         report(results)
     assert "saturated" not in captured.get()
+
+
+def test_a_network_is_told_by_its_options_only(whole):
+    """Fillings of any kind have no height that rims would tell."""
+    probe = estimate_probe(cut(whole, 255))
+    assert load_detector("template", probe).saturation == 255
+    assert load_detector("fcunet", probe).saturation == 0
+    assert load_detector("fcunet", probe, saturation=200).saturation == 200

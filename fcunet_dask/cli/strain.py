@@ -199,8 +199,8 @@ def _saturated(probe: dict[str, Any]) -> str:
     patterns, pixels = probe["saturated_patterns"], probe["saturated_pixels"]
     return (
         f"at {probe['saturation']:.6g} counts: {100 * patterns:.0f} % of the patterns "
-        f"looked at, {100 * pixels:.2g} % of their pixels. Positions come from the "
-        "others; intensities of these disks are extrapolated. Less dose would be better"
+        f"looked at, {100 * pixels:.2g} % of their pixels; intensities of these disks are "
+        "not measured. Less dose would be better"
     )
 
 

@@ -59,8 +59,9 @@ def load_detector(
     if name in NETWORKS or name.endswith(".keras"):
         weights, own = NETWORKS.get(name, (name, {}))
         values = {"weights": weights, **_settings(probe), **own, **options}
-        if "structure" not in options:  # dynamical patterns: anything may fill a disk
-            values.pop("structure", None)
+        # dynamical patterns: anything may fill a disk, and rims do not say how high it is
+        for option in {"structure", "saturation"} - set(options):
+            values.pop(option, None)
         return FCUNet(**_known(FCUNet, values))
     msg = (
         f"no detector {name!r:.60}; there are template, {', '.join(NETWORKS)}, *.keras"
