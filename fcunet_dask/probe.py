@@ -14,7 +14,7 @@ from fcunet_dask.errors import AnalysisError, ParameterError
 from fcunet_dask.kernels.aperture import disk_image
 from fcunet_dask.kernels.camera import CameraNoise
 from fcunet_dask.kernels.gain import counts_per_electron
-from fcunet_dask.kernels.masks import find_bad_pixels
+from fcunet_dask.kernels.masks import find_bad_pixels, odd_counts
 from fcunet_dask.kernels.noise import shared_gain
 from fcunet_dask.kernels.probe import (
     ROUND,
@@ -25,7 +25,12 @@ from fcunet_dask.kernels.probe import (
     search_radius,
 )
 from fcunet_dask.kernels.readout import HIDDEN, dark_level, readout_noise
-from fcunet_dask.schema import MASK, PATTERN, PROBE, Q, validate
+from fcunet_dask.kernels.saturation import (
+    Saturation,
+    beside_saturation,
+    find_saturation,
+)
+from fcunet_dask.schema import MASK, PATTERN, PROBE, SCAN, Q, validate
 from fcunet_dask.types import Array
 
 _SAMPLE = 36
@@ -76,7 +81,9 @@ def measure_probe(
         ``center`` (y, x; of a measured probe), ``center_std``; ``structure``, the
         standard deviation of the disks' fillings relative to their mean; ``gain``,
         ``readout`` and ``dark``, counts: of an electron, the noise of a pixel without any,
-        and what it reads; ``patterned``, whether the aperture is not a plain disk;
+        and what it reads; ``saturation``, what saturated pixels read, counts, 0 = none
+        is, with ``saturated_patterns`` and ``saturated_pixels``, the shares of the sample
+        that are; ``patterned``, whether the aperture is not a plain disk;
         ``origin``, where all this comes from.
 
     Raises
@@ -87,7 +94,7 @@ def measure_probe(
         If no disk is found, or the probe is saturated or does not fit into the pattern.
     """
     validate(scan, PATTERN)
-    patterns, mask, camera = _seen(scan)
+    patterns, mask, camera, saturation = _seen(scan)
     image, origin = _measured_image(scan, mask, vacuum, region)
     if image is not None and camera.dark:
         image = image - np.quantile(image[mask], _EMPTY)
@@ -98,7 +105,7 @@ def measure_probe(
     electrons = patterns / camera.gain + camera.floor
     if shape is not None:
         known = shape.radius, shape.edge, shape.radius_std, shape.edge_std
-        start = DiskStatistics(*known, _STRUCTURE, camera.gain, camera.readout)
+        start = _statistics(known, camera)
     else:
         radius, origin = _first_radius(scan, electrons, mask, semiangle)
         start = _unmeasured(radius, camera)
@@ -113,7 +120,8 @@ def measure_probe(
         statistics = _fitted(_unmeasured(nearer, camera), *sample)
         if _differ(statistics.radius, start.radius, _OTHER):
             origin = f"disks of the scan; semiangle says {start.radius:.2f} px"
-    return _probe_dataset(scan, image, mask, shape, (statistics, camera.dark), origin)
+    said = {"dark": camera.dark, **_saturation_attrs(saturation)}
+    return _probe_dataset(scan, image, mask, shape, statistics, origin, said)
 
 
 def _sample(scan: xr.Dataset) -> Array:
@@ -138,28 +146,46 @@ def _sample(scan: xr.Dataset) -> Array:
     return np.stack(found)
 
 
-def _seen(scan: xr.Dataset) -> tuple[Array, Array, CameraNoise]:
+def _seen(scan: xr.Dataset) -> tuple[Array, Array, CameraNoise, Saturation]:
     """Sample of the patterns without dark level, pixels that measure, and noise."""
     patterns = _sample(scan)
     mask = np.ones(patterns.shape[1:], bool)
     if MASK.name in scan:
         mask = np.asarray(validate(scan, MASK)[MASK.name])
-    mask, gain = _mask_and_gain(patterns, mask)
+    fluctuates = np.ones_like(mask)
+    mask, gain = _mask_and_gain(patterns, mask, fluctuates)
+    saturation = find_saturation(patterns, mask)
+    if saturation.level:
+        fluctuates = ~beside_saturation(patterns, saturation)
+        mask, gain = _mask_and_gain(patterns, mask, fluctuates)
     if patterns.dtype.kind == "f":
         patterns = np.where(np.isfinite(patterns), patterns, 0)
-    dark = dark_level(patterns, mask)
+    dark = dark_level(patterns, mask & fluctuates)
     if dark:
         patterns = CameraNoise(dark=dark).undarkened(patterns)
-        mask, gain = _mask_and_gain(patterns, mask)
-    readout, beside = readout_noise(patterns, mask, integrates=bool(dark))
+        mask, gain = _mask_and_gain(patterns, mask, fluctuates)
+    noisy = mask & fluctuates
+    readout, beside = readout_noise(patterns, noisy, integrates=bool(dark))
     if readout or dark:
-        shared = shared_gain(patterns, mask, readout, beside)
+        shared = shared_gain(patterns, noisy, readout, beside)
         hidden = readout > HIDDEN * beside
         gain = gain if hidden and not shared else max(beside, shared)
-    return patterns, mask, CameraNoise(gain, readout, dark)
+    camera = CameraNoise(gain, readout, dark, saturation.level)
+    return patterns, mask, camera, saturation
 
 
-def _mask_and_gain(patterns: Array, given: Array) -> tuple[Array, float]:
+def _saturation_attrs(found: Saturation) -> dict[str, float]:
+    """Return what is said of saturation in the attributes of a probe."""
+    return {
+        "saturation": found.level,
+        "saturated_patterns": found.patterns,
+        "saturated_pixels": found.pixels,
+    }
+
+
+def _mask_and_gain(
+    patterns: Array, given: Array, fluctuates: Array
+) -> tuple[Array, float]:
     """Pixels that measure, and counts of an electron.
 
     Each needs the other: hot pixels, smooth but for themselves, look like the noise of a
@@ -168,7 +194,8 @@ def _mask_and_gain(patterns: Array, given: Array) -> tuple[Array, float]:
     """
     positive = patterns[np.isfinite(patterns) & (patterns > 0)]
     least = float(positive.min()) if positive.size else 1.0
-    gain = counts_per_electron(patterns, given & ~find_bad_pixels(patterns, least))
+    good = given & fluctuates & ~find_bad_pixels(patterns, least)
+    gain = counts_per_electron(patterns, good)
     return given & ~find_bad_pixels(patterns, gain), gain
 
 
@@ -245,19 +272,39 @@ def _first_radius(
     radius = search_radius(patterns, mask)
     if not np.isfinite(radius):
         msg = (
-            "no disks found in the scan: nothing in its patterns looks like the image of "
-            "a round aperture; pass a vacuum probe or a semiangle"
+            f"no disks found in the scan: {_nothing_found(scan)}nothing in its patterns "
+            "looks like the image of a round aperture; pass a vacuum probe or a semiangle"
         )
         raise AnalysisError(msg)
     return radius, "disks of the scan"
 
 
+def _nothing_found(scan: xr.Dataset) -> str:
+    """Say what is wrong with the patterns of a scan, if anything obviously is."""
+    pattern = scan[PATTERN.name]
+    words = odd_counts(_sample(scan))
+    positions, pixels = pattern.shape[:2], pattern.shape[2:]
+    if min(positions) > max(pixels):
+        words.append(
+            f"patterns have {pixels[0]} × {pixels[1]} px, at {positions[0]} × "
+            f"{positions[1]} positions: if scan and detector are exchanged, "
+            f"transpose the array to {', '.join((*SCAN, *Q))}"
+        )
+    return "".join(f"{said}; " for said in words)
+
+
 def _unmeasured(radius: float, camera: CameraNoise) -> DiskStatistics:
     """Return what is expected of disks of which no more than about a radius is known."""
     nan = float("nan")
-    return DiskStatistics(
-        radius, 0.5, nan, nan, _STRUCTURE, camera.gain, camera.readout
-    )
+    return _statistics((radius, 0.5, nan, nan), camera)
+
+
+def _statistics(
+    shape: tuple[float, float, float, float], camera: CameraNoise
+) -> DiskStatistics:
+    """Return a radius, an edge and their errors, and nothing known of the fillings."""
+    level = camera.saturation and camera.saturation - camera.dark
+    return DiskStatistics(*shape, _STRUCTURE, camera.gain, camera.readout, level)
 
 
 def _fitted(
@@ -295,10 +342,10 @@ def _probe_dataset(
     image: Array | None,
     mask: Array,
     shape: DiskShape | None,
-    measured: tuple[DiskStatistics, float],
+    statistics: DiskStatistics,
     origin: str,
+    said: dict[str, float],
 ) -> xr.Dataset:
-    statistics, dark = measured
     size = mask.shape
     center, center_std = (size[0] / 2 - 0.5, size[1] / 2 - 0.5), float("nan")
     patterned = False
@@ -309,7 +356,7 @@ def _probe_dataset(
         image = disk_image(size, center, statistics.radius, statistics.edge)
     attrs: dict[str, Any] = {
         **asdict(statistics),
-        "dark": dark,
+        **said,
         "center": list(center),
         "center_std": center_std,
         "patterned": int(patterned),

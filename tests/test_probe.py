@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 from fcunet_dask import (
     Calibration,
     estimate_probe,
@@ -312,3 +313,26 @@ def test_hot_pixels_at_the_top_are_no_saturation(scan):
     masked = scan.assign(mask=(("q_y", "q_x"), gap))
     found = estimate_probe(masked, vacuum=counts)
     assert found.attrs["origin"] == "vacuum scan"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda x: x * np.nan, "all pixels are NaN or infinite"),
+        (lambda x: x * 0, "all pixels are 0"),
+        (lambda x: np.where(x < 2, np.nan, 0), "all other pixels are 0"),
+        (lambda x: -1 - x, "all pixels are negative, down to"),
+        (lambda x: x.transpose(2, 3, 0, 1), "transpose the array to scan_y"),
+    ],
+)
+def test_what_is_wrong_with_patterns_without_disks_is_named(change, words, scan):
+    pattern = scan["pattern"]
+    counts = np.ascontiguousarray(change(pattern.values.astype(np.float32)))
+    with pytest.raises(AnalysisError, match=words):
+        estimate_probe(xr.Dataset({"pattern": (pattern.dims, counts)}))
+
+
+def test_noise_alone_has_nothing_odd(scan):
+    noise = np.random.default_rng(0).poisson(5.0, scan["pattern"].shape)
+    with pytest.raises(AnalysisError, match="in the scan: nothing in its patterns"):
+        estimate_probe(xr.Dataset({"pattern": (scan["pattern"].dims, noise)}))

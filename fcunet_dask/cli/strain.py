@@ -150,11 +150,15 @@ def report(results: xr.Dataset) -> None:
         f"±{100 * probe['structure']:.0f} %, {_camera(probe)} "
         f"(from {probe['origin']})",
     )
+    if probe.get("saturation"):
+        table.add_row("saturated", _saturated(probe))
     table.add_row(
         "origin",
         f"{provenance['origin']['kind']} through {provenance['origin']['measured']} "
         f"positions, scatter {provenance['origin']['residual']:.2g} {units}",
     )
+    for place in provenance["origin"].get("covered", [])[:1]:
+        table.add_row("", _missing_disk(place, units))
     for g1, g2 in zip(basis["g1"], basis["g2"], strict=True):
         table.add_row("lattice", f"{_lattice(g1, g2, units)} (from {basis['from']})")
     positions = ", ".join(map(str, provenance["reference"]["positions"]))
@@ -189,6 +193,27 @@ def _camera(probe: dict[str, Any]) -> str:
     if probe.get("dark"):
         words.append(f"dark level of {probe['dark']:.4g}")
     return ", ".join(words)
+
+
+def _saturated(probe: dict[str, Any]) -> str:
+    """Say how much of the sample that the probe is measured on is cut off."""
+    patterns, pixels = probe["saturated_patterns"], probe["saturated_pixels"]
+    return (
+        f"at {probe['saturation']:.6g} counts: {100 * patterns:.0f} % of the patterns "
+        f"looked at, {100 * pixels:.2g} % of their pixels; intensities of these disks are "
+        "not measured. Less dose would be better"
+    )
+
+
+def _missing_disk(place: list[float], units: str) -> str:
+    """Say where the beam may be, if not where it was taken to be."""
+    y, x = (f"{value:.4g}" for value in place)
+    return (
+        f"no disk at y {y}, x {x} {units}, between others. If a beam stop covers the "
+        "direct beam, it is there, and the origin another disk's, or off: strain does not "
+        "depend on it. Mask the stop (variable mask of the scan), and pass "
+        f"measure_origin expected=({y}, {x})"
+    )
 
 
 def _lattice(g1: list[float], g2: list[float], units: str) -> str:

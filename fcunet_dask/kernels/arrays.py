@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import scipy.fft
+import scipy.special
 
 from fcunet_dask.types import Array
 
@@ -26,6 +27,16 @@ def fft_module(array: Any) -> ModuleType:
     from cupyx.scipy import fft  # noqa: PLC0415 - exists only beside a GPU
 
     module: ModuleType = fft
+    return module
+
+
+def special_module(array: Any) -> ModuleType:
+    """Return the module of special functions for `array`."""
+    if namespace(array) is np:
+        return scipy.special
+    from cupyx.scipy import special  # noqa: PLC0415 - exists only beside a GPU
+
+    module: ModuleType = special
     return module
 
 

@@ -6,6 +6,9 @@ from typing import Final
 from fcunet_dask.kernels.arrays import namespace
 from fcunet_dask.types import Array
 
+_ROUNDING: Final = 1e-6
+"""Relative, of counts in single precision."""
+
 
 @dataclass(frozen=True, slots=True)
 class CameraNoise:
@@ -19,11 +22,21 @@ class CameraNoise:
         Standard deviation of a pixel without electrons, counts.
     dark : float
         What such a pixel reads, counts.
+    saturation : float
+        What a pixel reads that would read more, counts; 0 where there is no such.
     """
 
     gain: float = 1.0
     readout: float = 0.0
     dark: float = 0.0
+    saturation: float = 0.0
+
+    @property
+    def full(self) -> float:
+        """Electrons from which on a pixel is saturated; infinite where none is."""
+        if not self.saturation:
+            return float("inf")
+        return (1 - _ROUNDING) * (self.saturation - self.dark) / self.gain
 
     @property
     def floor(self) -> float:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from fcunet_dask.kernels.aperture import OFFSETS, cell_offsets
 from fcunet_dask.kernels.arrays import namespace
 from fcunet_dask.kernels.camera import COUNTING, CameraNoise
+from fcunet_dask.kernels.censored import saturated_deviances, weigh_saturated
 from fcunet_dask.kernels.disk_equations import add_priors, normal_equations, solve
 from fcunet_dask.kernels.disk_model import DiskModel
 from fcunet_dask.kernels.windows import cut_windows
@@ -22,6 +23,8 @@ _LONG_STEP = 0.05
 """Last step, px, of a disk that is given more."""
 _MORE_ROUNDS = (1.0, 0.5, 0.5)
 """Length of the steps that it is given: half steps end oscillations."""
+_SATURATED_ROUNDS = (1.0, 1.0, 1.0)
+"""The same of disks with saturated pixels, whose height is found on the way."""
 _LOWEST = 5.0
 """Least count of a pixel without electrons, in units of its readout noise."""
 _OUTLIER = 25.0
@@ -95,11 +98,16 @@ def fit_disks(
     """
     xp = namespace(patterns)
     start = index[1:].T + offset
-    _, _, index, state = _fitted(
+    counts, _, index, state = _fitted(
         patterns, padded_mask, index, offset, model, camera, steps
     )
-    for length in _MORE_ROUNDS:
-        late = xp.nonzero(state.step > _LONG_STEP)[0]
+    rounds: tuple[float, ...] = _MORE_ROUNDS
+    full = xp.zeros(len(counts), bool)
+    if camera.saturation:
+        full = (counts >= camera.full).any(axis=1)
+        rounds = _SATURATED_ROUNDS + rounds
+    for i, length in enumerate(rounds, start=len(_MORE_ROUNDS) - len(rounds)):
+        late = xp.nonzero((state.step > _LONG_STEP) | (full & (i < 0)))[0]
         if not len(late):
             break
         index[:, late], part = _moved_on(
@@ -128,7 +136,7 @@ def _moved_on(
     index, state = _recentred(index, state, patterns.shape)
     counts, kept = cut_windows(patterns, padded_mask, index, model, camera)
     for _ in range(3):
-        state = _step(counts, kept, state, model, camera.floor, length)
+        state = _step(counts, kept, state, model, camera, length)
     return index, state
 
 
@@ -169,7 +177,11 @@ def disk_deviances(
     expected = expected + camera.floor
     found = xp.maximum(counts + camera.floor, -_LOWEST * camera.floor**0.5)
     log = found * xp.log(xp.maximum(found, 1e-9 + camera.floor) / expected)
-    return (2 * kept * (expected - found + log)).sum(1).astype(xp.float64)
+    deviance = 2 * (expected - found + log)
+    if camera.saturation:
+        beyond = saturated_deviances(expected, found - expected)
+        deviance = xp.where(counts >= camera.full, beyond, deviance)
+    return (kept * deviance).sum(1).astype(xp.float64)
 
 
 def _fitted(
@@ -189,7 +201,7 @@ def _fitted(
             index, state = _recentred(index, state, patterns.shape)
             counts, kept = cut_windows(patterns, padded_mask, index, model, camera)
         for _ in range(number):
-            state = _step(counts, kept, state, model, camera.floor)
+            state = _step(counts, kept, state, model, camera)
     return counts, kept, index, state
 
 
@@ -261,14 +273,15 @@ def _step(
     kept: Array,
     state: _State,
     model: DiskModel,
-    floor: float,
+    camera: CameraNoise,
     length: float = 1.0,
 ) -> _State:
     """One step of Fisher scoring for centre, filling and background, or part of it.
 
-    A pixel of μ electrons has the variance μ + `floor`.
+    A pixel of μ electrons has the variance μ + `camera.floor`; one that is saturated says
+    no more than that μ may be higher.
     """
-    xp = namespace(counts)
+    xp, floor = namespace(counts), camera.floor
     T, slope_y, slope_x = _aperture(state.offset, model)
     mean = xp.maximum(state.filling[:, 0], 1e-3)
     filling = xp.maximum(state.filling @ model.modes, 0.05 * mean[:, None])
@@ -281,6 +294,8 @@ def _step(
     if floor:
         filling += floor
     weight = xp.divide(kept, filling, out=filling)
+    if camera.saturation:
+        weigh_saturated(weight, rest, counts >= camera.full)
     _spare_outliers(weight, rest, kept)
     system = normal_equations(weight, T, slope_y, slope_x, rest, model)
     add_priors(system, state.filling, mean, model)

@@ -79,3 +79,37 @@ def _darkest_pair(image: Array) -> Array:
 
     steps = ((0, 1), (1, 0), (1, 1), (1, -1))
     return np.min([moved(y, x) + moved(-y, -x) for y, x in steps], axis=0)
+
+
+def odd_counts(patterns: Array) -> list[str]:
+    """Say what counts of no camera are among those of a sample of patterns.
+
+    Parameters
+    ----------
+    patterns : numpy.ndarray
+        (n, rows, columns).
+
+    Returns
+    -------
+    list of str
+        One clause for each oddity, empty where there is none.
+    """
+    finite = np.isfinite(patterns)
+    words = []
+    if not finite.all():
+        words.append(f"{_percent(~finite)} pixels are NaN or infinite")
+    seen = patterns[finite]
+    if seen.size and seen.min() == seen.max():
+        which = "all" if finite.all() else "all other"
+        words.append(f"{which} pixels are {seen[0]:g}")
+    elif (seen < 0).any():
+        words.append(
+            f"{_percent(patterns < 0)} pixels are negative, down to {seen.min():.4g}"
+        )
+    return words
+
+
+def _percent(which: Array) -> str:
+    """Share of pixels in words; 'all' only where all are."""
+    share = float(which.mean())
+    return "all" if share == 1 else f"{100 * share:.2g} % of the"

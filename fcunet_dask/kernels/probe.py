@@ -24,6 +24,8 @@ _WHOLE = 0.8
 ones."""
 ROUND = 0.97
 """Likeness from which on the image of a probe is one of a plain disk."""
+_ENOUGH = 12
+"""Disks that tell what all have in common."""
 _STANDS_OUT = 3.0
 """Least strength of a disk: six times its noise."""
 
@@ -218,6 +220,8 @@ class DiskStatistics:
         Counts of one electron.
     readout : float
         Standard deviation of the readout noise of a pixel, counts.
+    saturation : float
+        What saturated pixels read, counts without dark level; 0 where none is.
     """
 
     radius: float
@@ -227,11 +231,12 @@ class DiskStatistics:
     structure: float
     gain: float
     readout: float = 0.0
+    saturation: float = 0.0
 
     @property
     def camera(self) -> CameraNoise:
         """Of the camera, without dark level."""
-        return CameraNoise(self.gain, self.readout)
+        return CameraNoise(self.gain, self.readout, saturation=self.saturation)
 
 
 def fit_statistics(
@@ -269,6 +274,8 @@ def fit_statistics(
     """
     statistics = start
     sample = _Sample(patterns, mask, index, position)
+    if start.saturation:
+        sample = sample.unsaturated(start)
     statistics = sample.with_spread(statistics)
     if fit_shape:
         statistics = sample.with_shape(statistics)
@@ -290,6 +297,16 @@ class _Sample:
         at = np.concatenate([self.index[None], nearest.T])
         padded = pad_mask(self.mask, model.half)
         return self.patterns, padded, at, self.position - nearest
+
+    def unsaturated(self, s: DiskStatistics) -> "_Sample":
+        """Leave out disks with saturated pixels, if enough others are there."""
+        full = self.patterns >= s.camera.full * s.gain
+        near = scipy.ndimage.maximum_filter(full, (1, *2 * [2 * int(s.radius) + 1]))
+        y, x = np.rint(self.position).astype(int).T
+        kept = ~near[self.index, y, x]
+        if kept.sum() < _ENOUGH:
+            return self
+        return replace(self, index=self.index[kept], position=self.position[kept])
 
     def with_spread(self, s: DiskStatistics) -> DiskStatistics:
         """Set the structure to the variance of freely fitted fillings, less noise."""

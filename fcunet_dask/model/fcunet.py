@@ -48,6 +48,9 @@ class FCUNet:
     gain, readout, dark : float
         Counts of one electron, standard deviation of the readout noise of a pixel, and
         what a pixel without electrons reads, all in counts.
+    saturation : float
+        What saturated pixels read, counts, 0 = none is: those say to the fit of an
+        outline only that a disk is as bright.
     weights : str
         Shipped weights, or a `.keras` file with its card.
     refine : {"fit", "mean", "none"}
@@ -83,6 +86,7 @@ class FCUNet:
     gain: float = 1.0
     readout: float = 0.0
     dark: float = 0.0
+    saturation: float = 0.0
     weights: str = "fcunet"
     refine: Refine = "fit"
     scale: Scale = "coarse"
@@ -203,9 +207,10 @@ def weighed_evidence(detector: FCUNet, patterns: Array) -> tuple[Candidates, Arr
 
 
 def _check(detector: FCUNet) -> None:
-    if not detector.readout >= 0:
-        msg = f"readout must not be negative, got {detector.readout!r}"
-        raise ParameterError(msg)
+    for name in ("readout", "saturation"):
+        if not getattr(detector, name) >= 0:
+            msg = f"{name} must not be negative, got {getattr(detector, name)!r}"
+            raise ParameterError(msg)
     for name in ("radius", "edge", "gain", "max_peaks"):
         if not getattr(detector, name) > 0:
             msg = f"{name} must be positive, got {getattr(detector, name)!r}"

@@ -34,7 +34,9 @@ class Recent(Generic[T]):
 
 def camera_of(detector: Any) -> CameraNoise:
     """Return what a detector knows of the noise of its camera."""
-    return CameraNoise(detector.gain, detector.readout, detector.dark)
+    return CameraNoise(
+        detector.gain, detector.readout, detector.dark, detector.saturation
+    )
 
 
 def measuring(mask: Array | None, radius: float, shape: tuple[int, int]) -> Array:

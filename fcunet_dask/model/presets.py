@@ -59,8 +59,9 @@ def load_detector(
     if name in NETWORKS or name.endswith(".keras"):
         weights, own = NETWORKS.get(name, (name, {}))
         values = {"weights": weights, **_settings(probe), **own, **options}
-        if "structure" not in options:  # dynamical patterns: anything may fill a disk
-            values.pop("structure", None)
+        # dynamical patterns: anything may fill a disk, and rims do not say how high it is
+        for option in {"structure", "saturation"} - set(options):
+            values.pop(option, None)
         return FCUNet(**_known(FCUNet, values))
     msg = (
         f"no detector {name!r:.60}; there are template, {', '.join(NETWORKS)}, *.keras"
@@ -90,6 +91,7 @@ def _settings(probe: xr.Dataset | None) -> dict[str, Any]:
         "gain": attrs["gain"],
         "readout": attrs.get("readout", 0.0),
         "dark": attrs.get("dark", 0.0),
+        "saturation": attrs.get("saturation", 0.0),
     }
     mask = np.asarray(probe["mask"])
     if not mask.all():

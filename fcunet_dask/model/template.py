@@ -57,6 +57,9 @@ class TemplateMatching:
     gain, readout, dark : float
         Counts of one electron, standard deviation of the readout noise of a pixel, and
         what a pixel without electrons reads, all in counts.
+    saturation : float
+        What saturated pixels read, counts, 0 = none is: those say to ``fit`` only that a
+        disk is as bright.
     min_score, min_significance : float
         Least likeness (−1 to 1), and least height over its noise, for ``normalized``.
     min_spacing, edge_boundary : float, optional
@@ -83,6 +86,7 @@ class TemplateMatching:
     gain: float = 1.0
     readout: float = 0.0
     dark: float = 0.0
+    saturation: float = 0.0
     min_score: float = 0.3
     min_significance: float = 5.0
     min_spacing: float | None = None
@@ -179,7 +183,8 @@ def _check(detector: TemplateMatching) -> None:
         if not getattr(detector, name) > 0:
             msg = f"{name} must be positive, got {getattr(detector, name)!r}"
             raise ParameterError(msg)
-    for name in ("structure", "readout", "min_absolute", "min_relative", "relative_to"):
+    others = ("readout", "saturation", "min_absolute", "min_relative", "relative_to")
+    for name in ("structure", *others):
         if not getattr(detector, name) >= 0:
             msg = f"{name} must not be negative, got {getattr(detector, name)!r}"
             raise ParameterError(msg)

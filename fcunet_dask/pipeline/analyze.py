@@ -12,6 +12,7 @@ import xarray as xr
 
 from fcunet_dask.calibrate import apply_calibration, measure_origin
 from fcunet_dask.calibration import Calibration
+from fcunet_dask.kernels.covered import covered_points
 from fcunet_dask.kernels.surfaces import even_steps, surface_at, surface_coefficients
 from fcunet_dask.lattice import (
     find_lattice,
@@ -30,6 +31,7 @@ from fcunet_dask.schema import (
     G2,
     LATTICE_STATUS,
     N_INDEXED,
+    ORIGIN,
     SCAN,
     Q,
     q_units,
@@ -115,6 +117,7 @@ def find_common(
     lattice = _fitted(sample, basis)
     reference = reference_lattice(lattice, mask=chosen)
     pulls = _measured_pulls(sample, lattice)
+    choices["origin"]["covered"] = _covered(sample, lattice, choices)
     choices["basis"] = {"from": how, **_vectors(basis)}
     choices["reference"] = {
         "from": _words(settings.reference),
@@ -245,8 +248,36 @@ def _sample(
 
 def _fitted(sample: xr.Dataset, basis: xr.Dataset) -> xr.Dataset:
     """Return what reference and pulls need of the lattices, in memory."""
-    names = [G1.name, G2.name, N_INDEXED.name, LATTICE_STATUS.name, "grain_index"]
+    names = [
+        ORIGIN.name,
+        G1.name,
+        G2.name,
+        N_INDEXED.name,
+        LATTICE_STATUS.name,
+        "grain_index",
+    ]
     return fit_lattice(sample, basis)[names].compute()
+
+
+def _covered(sample: xr.Dataset, lattice: xr.Dataset, choices: dict[str, Any]) -> Any:
+    """Places of missing disks that may be the beam's, in the middle of the scan.
+
+    y, x in the unit of q, in the axes of the detector.
+    """
+    rows, columns = lattice[N_INDEXED.name].shape
+    y, x = even_steps((rows, columns), PULLED)
+    part = {"scan_y": slice(None, None, y), "scan_x": slice(None, None, x)}
+    names = (ORIGIN.name, G1.name, G2.name)
+    fitted = np.concatenate([lattice[n].isel(part).values for n in names], axis=2)
+    fitted = fitted.reshape(-1, 6)
+    position = sample[BRAGG_Q.name].isel(part).values
+    points = covered_points(position.reshape(len(fitted), -1, 2), fitted)
+    if not len(points):
+        return []
+    typical = np.nanmedian(fitted, axis=0)
+    away = typical[:2] + points @ typical[2:].reshape(2, 2)
+    undone = away @ np.linalg.inv(np.array(choices["transform"])).T
+    return (undone + np.array(choices["origin"]["coefficients"])[0]).tolist()
 
 
 def _measured_pulls(sample: xr.Dataset, lattice: xr.Dataset) -> xr.Dataset:

@@ -361,3 +361,35 @@ def test_a_model_moves_to_the_device_of_its_data():
     model = disk_model(3.0, 0.5, structure=0.2)
     same = model.on_device_of(np.zeros(1))
     np.testing.assert_array_equal(same.table, model.table)
+
+
+@pytest.mark.parametrize("height", [400.0, 4000.0])
+@pytest.mark.parametrize("share", [0.75, 0.25, 0.1])
+def test_saturated_disks_are_found_by_what_is_left_of_their_rims(share, height):
+    """Ten times too bright, too; without a word of it a few times their error bars off."""
+    rng = np.random.default_rng(7)
+    truth = centres_of(rng, 200)
+    patterns = rng.poisson(images(truth, 5.0, 0.5, height, 5.0))
+    patterns = np.minimum(patterns, int(share * height))
+    model = disk_model(5.0, 0.5, structure=0.05)
+    camera = CameraNoise(saturation=int(share * height))
+    fits = fitted(patterns, model, truth, rng=rng, camera=camera, steps=(2, 2))
+    pulls = (fits.position - truth) / np.sqrt(fits.covariance[:, [0, 2]])
+    assert (np.abs(pulls) < 1).mean() > 0.64
+    error = np.sqrt(((fits.position - truth) ** 2).mean())
+    assert error == pytest.approx(0, abs=0.6 / np.sqrt(height))
+    area = np.pi * (5.0**2 + 0.5**2)
+    assert fits.intensity.mean() == pytest.approx(height * area, rel=0.05)
+
+
+def test_a_level_that_no_pixel_reads_changes_nothing():
+    rng = np.random.default_rng(8)
+    truth = centres_of(rng, 50)
+    patterns = rng.poisson(images(truth, 5.0, 0.5, 400.0, 5.0))
+    model = disk_model(5.0, 0.5, structure=0.3)
+    plain, cut = (
+        fitted(patterns, model, truth, camera=CameraNoise(saturation=level))
+        for level in (0.0, 1e4)
+    )
+    for name in ("position", "covariance", "intensity"):
+        np.testing.assert_array_equal(getattr(plain, name), getattr(cut, name))
