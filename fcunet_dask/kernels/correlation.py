@@ -166,8 +166,9 @@ def noise_level(
     standard deviations: more than ½ where the camera adds noise of its own or spreads
     electrons over pixels, less where hardly any fall between the disks: never less than
     0.2, so that a few in one place are no disk. Where disks leave no empty place it says
-    too much, hence the upper limit. That is ½ for readout noise, which is known and which
-    neighbours do not share, and between where there are electrons besides.
+    too much, hence the upper limit. That is ½ for readout noise, which neighbours do not
+    share, and between where there are electrons besides. What readout noise alone makes
+    is known, and the lower limit.
 
     Parameters
     ----------
@@ -195,10 +196,21 @@ def noise_level(
     if floor:
         typical = xp.median(counts[:, 1::4, 1::4][:, seen], axis=1)
         share = floor / xp.maximum(typical, floor)  # of the variance
+        alone = min(max(_root_noise(floor), _SMALLEST), 0.5)
         least, most = (
-            xp.sqrt(0.25 * share + s**2 * (1 - share)) for s in (least, most)
+            xp.sqrt(known**2 * share + s**2 * (1 - share))
+            for known, s in ((alone, least), (0.5, most))
         )
     return xp.clip(xp.partition(sample, rank, axis=1)[:, rank] / 0.2533, least, most)
+
+
+def _root_noise(variance: float) -> float:
+    """Return the standard deviation of √n, n of that mean and variance, cut at 0."""
+    z = np.linspace(-6, 6, 601)
+    root = np.sqrt(np.maximum(variance + np.sqrt(variance) * z, 0))
+    weight = np.exp(-0.5 * z**2)
+    mean = np.average(root, weights=weight)
+    return float(np.sqrt(np.average((root - mean) ** 2, weights=weight)))
 
 
 def power_correlation(patterns: Array, kernel_ft: Array, power: float) -> Array:

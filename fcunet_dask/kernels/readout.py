@@ -32,6 +32,9 @@ _FEWEST: Final = 1000
 _EXPLAINED: Final = 0.5
 """Share of the counts of dark pixels that their noise explains, below which they are of a
 dark level."""
+_COUNTED: Final = 4 / 3
+"""Most that the variance of dark pixels is over their mean, or under it, where whole
+numbers are counted electrons."""
 _SHARED: Final = 0.25
 """The same share by the noise that neighbours share."""
 _BEYOND: Final = 0.25
@@ -66,8 +69,10 @@ def dark_level(patterns: Array, mask: Array) -> float:
     Returns
     -------
     float
-        Counts of the darkest pixels; 0 where noise explains at least half of them, or
-        where pixels read less than any noise makes of them.
+        Counts of the darkest pixels; 0 where noise explains at least half of them,
+        where pixels read less than any noise makes of them, or where they are whole
+        numbers with the variance of counted electrons, whatever the bright pixels say:
+        structure of disks may pass for their noise.
         Negative where too much was subtracted already.
     """
     transfer = _transfer(patterns, mask)
@@ -76,6 +81,9 @@ def dark_level(patterns: Array, mask: Array) -> float:
     mean, variance = np.median(transfer.mean), np.median(transfer.variance)
     noise = np.sqrt(variance)
     gain, _ = transfer.line()
+    counted = mean < _COUNTED * variance < _COUNTED**2 * mean
+    if counted and (patterns[:, mask] == np.rint(patterns[:, mask])).all():
+        return 0.0
     if abs(mean) < _BELOW * max(noise, gain):
         return 0.0
     if mean < 0:

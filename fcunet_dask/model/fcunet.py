@@ -13,7 +13,7 @@ from fcunet_dask.kernels.maxima import PeakLimits
 from fcunet_dask.kernels.spikes import cap_spikes
 from fcunet_dask.model.arrange import arrange, clean, digest
 from fcunet_dask.model.detector import Peaks
-from fcunet_dask.model.prepared import Recent, camera_of, measuring
+from fcunet_dask.model.prepared import Recent, camera_of, check_camera, measuring
 from fcunet_dask.model.probability import disk_probability, evidence
 from fcunet_dask.model.refine import Refinement, make_refinement
 from fcunet_dask.model.scale import Scale, binning, enlarged
@@ -207,11 +207,11 @@ def weighed_evidence(detector: FCUNet, patterns: Array) -> tuple[Candidates, Arr
 
 
 def _check(detector: FCUNet) -> None:
-    for name in ("readout", "saturation"):
-        if not getattr(detector, name) >= 0:
-            msg = f"{name} must not be negative, got {getattr(detector, name)!r}"
-            raise ParameterError(msg)
-    for name in ("radius", "edge", "gain", "max_peaks"):
+    check_camera(detector)
+    if not detector.saturation >= 0:
+        msg = f"saturation must not be negative, got {detector.saturation!r}"
+        raise ParameterError(msg)
+    for name in ("radius", "edge", "max_peaks"):
         if not getattr(detector, name) > 0:
             msg = f"{name} must be positive, got {getattr(detector, name)!r}"
             raise ParameterError(msg)

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from numbers import Real
 from threading import Lock
 from typing import Any, Final, Generic, TypeVar
 
@@ -37,6 +38,32 @@ def camera_of(detector: Any) -> CameraNoise:
     return CameraNoise(
         detector.gain, detector.readout, detector.dark, detector.saturation
     )
+
+
+def check_camera(detector: Any) -> None:
+    """Refuse what cannot be the noise of a camera.
+
+    Parameters
+    ----------
+    detector : object
+        With `gain`, `readout` and `dark`, counts.
+
+    Raises
+    ------
+    ParameterError
+        If one is no finite number, the gain not positive, or the readout negative.
+    """
+    for name in ("gain", "readout", "dark"):
+        value = getattr(detector, name)
+        if not (isinstance(value, Real) and np.isfinite(float(value))):
+            msg = f"{name} must be a finite number, in counts, got {value!r}"
+            raise ParameterError(msg)
+    if not detector.gain > 0:
+        msg = f"gain must be positive, got {detector.gain!r}"
+        raise ParameterError(msg)
+    if not detector.readout >= 0:
+        msg = f"readout must not be negative, got {detector.readout!r}"
+        raise ParameterError(msg)
 
 
 def measuring(mask: Array | None, radius: float, shape: tuple[int, int]) -> Array:

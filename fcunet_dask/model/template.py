@@ -11,7 +11,7 @@ from fcunet_dask.kernels.disks import correlation_covariance
 from fcunet_dask.kernels.maxima import PeakLimits
 from fcunet_dask.model.arrange import arrange, clean, digest
 from fcunet_dask.model.detector import Peaks
-from fcunet_dask.model.prepared import Recent, camera_of, measuring
+from fcunet_dask.model.prepared import Recent, camera_of, check_camera, measuring
 from fcunet_dask.model.refine import Refinement, make_refinement
 from fcunet_dask.model.search import (
     Candidates,
@@ -178,12 +178,13 @@ def _default(value: float | None, otherwise: float) -> float:
 
 
 def _check(detector: TemplateMatching) -> None:
-    positive = ("radius", "edge", "gain", "max_peaks")
+    check_camera(detector)
+    positive = ("radius", "edge", "max_peaks")
     for name in positive:
         if not getattr(detector, name) > 0:
             msg = f"{name} must be positive, got {getattr(detector, name)!r}"
             raise ParameterError(msg)
-    others = ("readout", "saturation", "min_absolute", "min_relative", "relative_to")
+    others = ("saturation", "min_absolute", "min_relative", "relative_to")
     for name in ("structure", *others):
         if not getattr(detector, name) >= 0:
             msg = f"{name} must not be negative, got {getattr(detector, name)!r}"

@@ -155,6 +155,23 @@ def test_phase_correlation_is_a_spike_at_the_shift():
     assert np.sort(found.ravel())[-2] < 0.5 * found.max()
 
 
+@pytest.mark.parametrize("floor", [0.003, 0.03, 0.1, 0.3, 1.0, 3.0])
+def test_little_readout_noise_is_less_than_a_half(floor):
+    """Of the root of what is cut at 0, which is no longer ½."""
+    aperture, window = disk((64, 64), 4.0)
+    prepared = normalized_template(
+        to_corner(np.sqrt(aperture)), to_corner(window), np.ones((64, 64))
+    )
+    noise = np.random.default_rng(13).normal(0, np.sqrt(floor), (20, 64, 64))
+    counts = (noise + floor).astype(np.float32)
+    strength = normalized_correlation(counts, prepared)[1]
+    np.testing.assert_allclose(
+        noise_level(strength, prepared, counts, floor).mean(),
+        np.clip(strength.std(), 0.2, 0.5),
+        rtol=0.06,
+    )
+
+
 @pytest.mark.parametrize("electrons", [0.0, 3.0])
 def test_the_noise_of_readout_is_a_half_whatever_fills_the_pattern(electrons):
     """Disks in every place: what they are would else pass for noise."""

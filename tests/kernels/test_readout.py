@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from fcunet_dask.kernels.aperture import disk_image
 from fcunet_dask.kernels.detector import point_spread
 from fcunet_dask.kernels.noise import shared_electrons, shared_gain
 from fcunet_dask.kernels.readout import dark_level, readout_noise
@@ -103,6 +104,24 @@ def test_a_bright_background_is_no_dark_level():
     counts = np.random.default_rng(33).poisson(40.0, (4, 64, 64))
     counts[:, 20:40, 20:40] += np.random.default_rng(34).poisson(400.0, (4, 20, 20))
     assert dark_level(counts, np.ones((64, 64), bool)) == 0
+
+
+@pytest.mark.parametrize("background", [12.0, 100.0])
+def test_structure_makes_no_dark_level_of_counted_electrons(background):
+    """Fringes across disks are taken for noise: one electron seems to make many counts."""
+    rng = np.random.default_rng(16)
+    y, x = np.indices(MASK.shape)
+    disks = sum(
+        disk_image(MASK.shape, (cy, cx), 2.0, 0.5)
+        * (1 + 0.4 * np.cos(rng.normal(0, 2) * (y - cy) + rng.normal(0, 2) * (x - cx)))
+        for cy in range(8, 96, 8)
+        for cx in range(8, 48, 8)
+    )
+    counts = rng.poisson(3e3 * disks + background, (12, *MASK.shape))
+    assert dark_level(counts, MASK) == 0
+    assert readout_noise(counts, MASK)[0] == 0
+    raised = counts + 1000
+    assert dark_level(raised, MASK) == pytest.approx(1000 + background, abs=1)
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (1, 20, 20), (2, 64, 64)])

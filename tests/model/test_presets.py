@@ -22,9 +22,23 @@ def test_the_noise_of_the_camera_is_known_to_all(name, probe):
     noisy = probe.assign_attrs(readout=3.5, dark=120.0)
     detector = load_detector(name, noisy)
     assert (detector.readout, detector.dark) == (3.5, 120.0)
-    for value in (-1.0, np.nan):
-        with pytest.raises(ParameterError, match="readout must not be negative"):
-            load_detector(name, probe, readout=value)
+
+
+@pytest.mark.parametrize("name", ["template", "fcunet"])
+@pytest.mark.parametrize("option", ["gain", "readout", "dark"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, "2", None])
+def test_noise_of_the_camera_that_is_no_number_is_refused(name, option, value, probe):
+    with pytest.raises(ParameterError, match=f"{option} must be a finite number"):
+        load_detector(name, probe, **{option: value})
+
+
+@pytest.mark.parametrize("name", ["template", "fcunet"])
+def test_noise_of_the_camera_has_a_sign(name, probe):
+    with pytest.raises(ParameterError, match="readout must not be negative"):
+        load_detector(name, probe, readout=-1.0)
+    with pytest.raises(ParameterError, match="gain must be positive"):
+        load_detector(name, probe, gain=0.0)
+    assert load_detector(name, probe, dark=np.float32(-1)).dark == -1
 
 
 def test_options_win_over_the_probe(probe):
