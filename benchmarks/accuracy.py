@@ -1,6 +1,7 @@
 """Accuracy of the whole way from patterns to strain; the tables of docs/accuracy.md.
 
-python benchmarks/accuracy.py [gain bound structure scintillator readout gaas invariance]
+python benchmarks/accuracy.py [gain bound structure scintillator readout saturated
+    gaas invariance]
 
 Nothing is given but the patterns, and what is unstrained. FCUNET_DATA is the folder with
 semi_experimental_GaAs110/ (default ../shared/data).
@@ -18,7 +19,7 @@ import h5py
 import numpy as np
 import scans
 import xarray as xr
-from fcunet_dask import compute_strain, find_bragg_vectors
+from fcunet_dask import compute_strain, find_bragg_vectors, simulate_scan
 from fcunet_dask.kernels.detector import point_spread
 from fcunet_dask.lattice import given_lattice
 from fcunet_dask.pipeline import Settings, analyze, choose_detector
@@ -302,12 +303,52 @@ def _read_out_row(scan, patterns):
             f"| {share_within(error, std, 1):.0f} % |")  # fmt: skip
 
 
+def saturated():
+    """Cut counts off at a share of the usual highest count of a pattern."""
+    print("\n| electrons | counts of one | cut off at | radius, px (4.2) | gain "
+          "| RMSE of strain, 10⁻³ | within 1σ | RMSE of the beam, 10⁻³ px | within 1σ |"
+          "\n" + "| --- " * 9 + "|")  # fmt: skip
+    for counts, dose in ((1, 1e5), (1, 1e6), (20, 2e4)):
+        scan = simulate_scan(scan=(8, 16), radius=4.2, dose=dose, blocks=None)
+        patterns = counts * scan["pattern"].to_numpy().astype(float)
+        usual = np.median(patterns.max(axis=(2, 3)))
+        for share in (None, 0.8, 0.5, 0.2, 0.05):
+            most = np.inf if share is None else np.floor(share * usual)
+            cut = np.minimum(patterns, most).astype(np.uint32)
+            row = _saturated_row(scan.assign(pattern=(scan["pattern"].dims, cut)))
+            at = "–" if share is None else f"{share} h"
+            print(f"| {dose:.0e} | {counts} | {at} | {row}", flush=True)
+
+
+def _saturated_row(scan):
+    settings = Settings(reference=(slice(None), slice(0, 4)))
+    probe, detector = choose_detector(scan.drop_vars("probe"), settings)
+    bragg = find_bragg_vectors(scan, detector).compute()
+    results = analyze(bragg, probe, settings)[0].compute()
+    strain, std = strain_and_sigma(results)
+    error = strain - np.stack([scan[f"true_strain_{n}"].values for n in NAMES], -1)
+    step = float(scan["q_x"][1] - scan["q_x"][0])
+    away = (bragg["bragg_q"] - scan["true_origin"]).values / step
+    beam = np.nan_to_num(np.hypot(away[..., 0], away[..., 1]), nan=np.inf).argmin(2)
+    variance = bragg["bragg_covariance"].values[..., [0, 2]] / step**2
+    off, spread = (
+        np.take_along_axis(v, beam[..., None, None], axis=2)[:, :, 0]
+        for v in (away, variance)
+    )
+    return (f"{probe.attrs['radius']:.2f} | {probe.attrs['gain']:.3g} "
+            f"| {1e3 * np.sqrt(np.nanmean(error**2)):.2f} "
+            f"| {share_within(error, std, 1):.0f} % "
+            f"| {1e3 * np.sqrt((off**2).mean()):.0f} "
+            f"| {share_within(off, np.sqrt(spread), 1):.0f} % |")  # fmt: skip
+
+
 PARTS = {
     "gain": gain,
     "bound": noise_bound,
     "structure": structure,
     "scintillator": scintillator,
     "readout": readout,
+    "saturated": saturated,
     "gaas": gaas,
     "invariance": invariance,
 }
