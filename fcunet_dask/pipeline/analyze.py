@@ -41,7 +41,7 @@ from fcunet_dask.types import Array
 
 SAMPLE: Final = 2**16
 """About how many positions the origin and the reference are taken from."""
-PULLED: Final = 2**13
+PULLED: Final = 2**12
 """About how many positions tell how disks are pulled together."""
 
 
