@@ -5,6 +5,7 @@ from typing import Any, Final
 from dask.system import CPU_COUNT
 
 from fcunet_dask.cluster.memory import own_memory
+from fcunet_dask.errors import ComputeError
 
 DEFAULTS: Final[dict[str, Any]] = {
     "threads_per_worker": 1,
@@ -26,10 +27,29 @@ def local_cluster(**options: Any) -> Any:
     Returns
     -------
     distributed.Client
+
+    Raises
+    ------
+    ComputeError
+        If the worker processes do not start.
     """
     from distributed import Client, LocalCluster  # noqa: PLC0415 - heavy
 
     options = DEFAULTS | options
     threads = options["threads_per_worker"] or CPU_COUNT
     number = options.get("n_workers") or max(1, CPU_COUNT // threads)
-    return Client(LocalCluster(**({"memory_limit": own_memory() // number} | options)))
+    try:
+        cluster = LocalCluster(**({"memory_limit": own_memory() // number} | options))
+    except RuntimeError as error:
+        cause = _first_cause(error)
+        msg = f"worker processes do not start: {type(cause).__name__}: {cause}"
+        if isinstance(cause, OSError):
+            msg += "; they need room to write in /dev/shm and in the temporary folder"
+        raise ComputeError(msg) from error
+    return Client(cluster)
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    while (earlier := error.__cause__ or error.__context__) is not None:
+        error = earlier
+    return error

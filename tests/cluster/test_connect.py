@@ -2,11 +2,13 @@ import ctypes
 import json
 import os
 import socket
+import subprocess
 import sys
 import threading
 import types
 from functools import partial
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 
 import fcunet_dask as fcu
 import numpy as np
@@ -14,6 +16,8 @@ import pytest
 from fcunet_dask.cluster import cuda
 from fcunet_dask.errors import ParameterError
 from fcunet_dask.model import fcunet
+
+ROOT = Path(fcu.__file__).parents[1]
 
 
 def touch(folder):
@@ -127,6 +131,34 @@ def test_the_reason_for_no_gpu_is_named(monkeypatch, devices, visible, package, 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     found = cuda.why_no_gpu()
     assert (found is None) if reason is None else (reason in found)
+
+
+NOWHERE = """
+import fcunet_dask as fcu
+from fcunet_dask.errors import ComputeError
+if __name__ == "__main__":
+    try:
+        fcu.connect_cluster("local", n_workers=1)
+    except ComputeError as error:
+        print(error)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+def test_workers_that_cannot_start_say_why(tmp_path):
+    (tmp_path / "start.py").write_text(NOWHERE)
+    command = f"mount -t tmpfs -o ro none /dev/shm && {sys.executable} start.py"
+    found = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", command],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert "do not start: OSError: [Errno 30] Read-only file system" in found.stdout
+    assert "/dev/shm" in found.stdout
 
 
 def test_what_is_no_cluster_is_refused(tmp_path):
