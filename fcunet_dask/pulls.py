@@ -61,21 +61,11 @@ def measure_pulls(bragg: xr.Dataset, lattice: xr.Dataset) -> xr.Dataset:
         raise SchemaError(msg)
     bases = np.array(lattice.attrs["basis"], float)
     grain = lattice.get("grain_index", xr.zeros_like(status))
-    halves = np.asarray(
-        map_positions(
-            _halves_kernel,
-            [
-                *(bragg[v.name] for v in (BRAGG_Q, BRAGG_COVARIANCE, BRAGG_INTENSITY)),
-                grain.where(status == 0, -1),
-            ],
-            _WIDTH,
-            bases=bases,
-        )
-    ).reshape(-1, _WIDTH)
-    of_grain = np.asarray(grain.where(status == 0, -1)).ravel()
+    grain = grain.where(status == 0, -1).compute()
+    halves = _halves(bragg, grain, bases)
     pulls = [
         common_pulls(rows[:, :_PULLS].reshape(-1, SPLITS, 2, 2, 2), rows[:, _PULLS:])
-        for rows in (halves[of_grain == g] for g in range(len(bases)))
+        for rows in (halves[grain.values.ravel() == g] for g in range(len(bases)))
     ]
     unit = q_units(bragg)
     return xr.Dataset(
@@ -89,6 +79,13 @@ def measure_pulls(bragg: xr.Dataset, lattice: xr.Dataset) -> xr.Dataset:
         },
         {COMPONENT: list(COMPONENTS)},
     )
+
+
+def _halves(bragg: xr.Dataset, grain: xr.DataArray, bases: Array) -> Array:
+    """Return pulls of halves of the disks of each position, (positions, 36)."""
+    disks = [bragg[v.name] for v in (BRAGG_Q, BRAGG_COVARIANCE, BRAGG_INTENSITY)]
+    found = map_positions(_halves_kernel, [*disks, grain], _WIDTH, bases=bases)
+    return np.asarray(found).reshape(-1, _WIDTH)
 
 
 def _halves_kernel(

@@ -118,12 +118,14 @@ def fit_lattices(
     lattice point, in units of the fit before, of which there are three; the first takes
     only the inner disks.
     """
-    fit, indexed = index_disks(position, covariance, intensity, basis, origin)
+    disks, fit, checked = _fitted(position, covariance, intensity, basis, origin)
     if pulls is None or not pulls.variance.any():
-        return fit
-    covariance = fit.covariance.copy()
-    covariance[fit.status == 0] += pulled_covariance(indexed, basis, pulls)
-    return replace(fit, covariance=covariance)
+        return checked
+    fitted = checked.status == 0
+    indexed = _indexed_disks(disks, fit, fitted)
+    covariance = checked.covariance.copy()
+    covariance[fitted] += pulled_covariance(indexed, basis, pulls)
+    return replace(checked, covariance=covariance)
 
 
 def index_disks(
@@ -134,6 +136,14 @@ def index_disks(
     Parameters are those of `fit_lattices`. Positions without a lattice have no row in
     the disks.
     """
+    disks, fit, checked = _fitted(position, covariance, intensity, basis, origin)
+    return checked, _indexed_disks(disks, fit, checked.status == 0)
+
+
+def _fitted(
+    position: Array, covariance: Array, intensity: Array, basis: Array, origin: Array
+) -> "tuple[_Disks, _Fit, LatticeFit]":
+    """Index and fit three times, and set what cannot be trusted to NaN."""
     disks = _disks(position, covariance, intensity)
     n = len(position)
     start = np.concatenate(
@@ -145,9 +155,7 @@ def index_disks(
     for passes in (1, 2):
         usable = np.where(fit.determined, fit.parameters, start)
         fit = _fit_once(disks, usable, shortest, disks.present, passes)
-    checked = _checked(disks, fit, np.asarray(basis, float))
-    exact = _EXACT * shortest**2
-    return checked, _indexed_disks(disks, fit, checked.status == 0, exact)
+    return disks, fit, _checked(disks, fit, np.asarray(basis, float))
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +179,7 @@ class _Fit:
     parameters: Array
     inverse: Array
     weight: Array
+    variance: Array
     scatter: Array
     h: Array
     k: Array
@@ -198,20 +207,17 @@ def _disks(position: Array, covariance: Array, intensity: Array) -> _Disks:
     )
 
 
-def _indexed_disks(
-    disks: _Disks, fit: _Fit, where: Array, exact: float
-) -> IndexedDisks:
+def _indexed_disks(disks: _Disks, fit: _Fit, where: Array) -> IndexedDisks:
     """Disks of the positions that have a lattice, positions first."""
 
     def rows(*columns: Array) -> Array:
         return np.stack([c[:, where].T for c in columns], axis=-1)
 
-    variance = 0.5 * (disks.yy + disks.xx) + fit.scatter + exact
     return IndexedDisks(
         position=rows(disks.y, disks.x),
         index=rows(fit.h, fit.k),
         weight=fit.weight[:, where].T,
-        variance=np.where(fit.on, variance, np.inf)[:, where].T,
+        variance=np.where(fit.on, fit.variance, np.inf)[:, where].T,
     )
 
 
@@ -229,25 +235,24 @@ def _fit_once(
     h, k, residual_y, residual_x = _indexed(disks, start)
     distance2 = residual_y**2 + residual_x**2
     on = candidates & (distance2 < (_NEAR * shortest) ** 2)
-    variance = 0.5 * (disks.yy + disks.xx)
-    floor = _EXACT * shortest**2
+    own, floor = 0.5 * (disks.yy + disks.xx), _EXACT * shortest**2
     scatter = np.zeros(start.shape[1])
-    robust = on.astype(float)
+    variance, robust = own + floor, on.astype(float)
     for _ in range(passes):
-        parameters = _planes(disks, robust, on, variance + scatter + floor, h, k)[1]
+        parameters = _planes(disks, robust, on, variance, h, k)[1]
         residual_y, residual_x = _residuals(disks, parameters, h, k)
         distance2 = residual_y**2 + residual_x**2
-        scatter = _extra_variance(distance2, variance, on)
-        z = np.sqrt(distance2 / (variance + scatter + floor))
+        scatter = _extra_variance(distance2, own, on)
+        variance = own + scatter + floor
+        z = np.sqrt(distance2 / variance)
         robust = on * np.maximum(0, 1 - (z / _TUKEY) ** 2) ** 2
-    weight, parameters, inverse, determined = _planes(
-        disks, robust, on, variance + scatter + floor, h, k
-    )
+    weight, parameters, inverse, determined = _planes(disks, robust, on, variance, h, k)
     residual_y, residual_x = _residuals(disks, parameters, h, k)
     return _Fit(
         parameters,
         inverse,
         weight,
+        variance,
         scatter,
         h,
         k,
