@@ -76,10 +76,7 @@ def measure_strain(
     xarray.Dataset
         As of `fcunet_dask.compute_strain`, in memory.
     """
-    probe = measure_probe(scan)
-    probe.attrs |= {"gain": 1.0, "readout": 0.0, "dark": 0.0}
-    bragg = find_bragg_vectors(scan, make(probe)).compute()
-    bragg = _counting(bragg, threshold)
+    bragg = counting_disks(scan, make, threshold)
     basis = given_lattice(*(scan[f"true_{g}"].to_numpy()[0, 0] for g in ("g1", "g2")))
     pulls = measure_pulls(bragg, fit_lattice(bragg, basis))
     lattice = fit_lattice(bragg, basis, pulls=pulls)
@@ -88,8 +85,21 @@ def measure_strain(
     return compute_strain(lattice, reference).compute()
 
 
-def _counting(bragg: xr.Dataset, threshold: Threshold) -> xr.Dataset:
-    """Drop the disks that do not count."""
+def counting_disks(
+    scan: xr.Dataset,
+    make: Callable[[xr.Dataset], DiskDetector],
+    threshold: Threshold,
+) -> xr.Dataset:
+    """Find the disks of a scan that count; parameters as of `measure_strain`.
+
+    Returns
+    -------
+    xarray.Dataset
+        As of `fcunet_dask.find_bragg_vectors`, in memory; NaN where disks do not count.
+    """
+    probe = measure_probe(scan)
+    probe.attrs |= {"gain": 1.0, "readout": 0.0, "dark": 0.0}
+    bragg = find_bragg_vectors(scan, make(probe)).compute()
     intensity = bragg["bragg_intensity"]
     if threshold.ranking == "relative":
         values = intensity / intensity.max("peak")
