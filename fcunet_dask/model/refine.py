@@ -1,12 +1,13 @@
 """Physics finishes what a search starts: positions from the full pattern."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 from fcunet_dask.kernels.arrays import namespace
 from fcunet_dask.kernels.camera import COUNTING, CameraNoise
 from fcunet_dask.kernels.disk_model import DiskModel, disk_model
 from fcunet_dask.kernels.disks import DiskFits, fit_disks
+from fcunet_dask.kernels.doubles import seen_twice
 from fcunet_dask.kernels.rim import Rim, disk_rim, rim_positions
 from fcunet_dask.kernels.windows import pad_mask
 from fcunet_dask.model.search import Candidates
@@ -113,7 +114,7 @@ class Refinement:
         Candidates
         """
         xp = namespace(found.position)
-        outline = self._outline(patterns, found)
+        found, outline = self._outlines(patterns, found)
         good = outline.good[:, None]
         reported = outline.covariance + found.covariance
         return replace(
@@ -139,7 +140,7 @@ class Refinement:
         -------
         Candidates
         """
-        outline = self._outline(patterns, found)
+        found, outline = self._outlines(patterns, found)
         misled = outline.covariance[:, [0, 2]] + (_MISLED * self.radius) ** 2
         own = found.covariance[:, [0, 2]]
         share = own / (own + misled)
@@ -151,10 +152,16 @@ class Refinement:
 
     def lit(self, patterns: Array, found: Candidates) -> Candidates:
         """Give each disk the brightness of its outline, and leave it where it is."""
-        return replace(found, brightness=self._outline(patterns, found).brightness)
+        found, outline = self._outlines(patterns, found)
+        return replace(found, brightness=outline.brightness)
 
-    def _outline(self, patterns: Array, found: Candidates) -> "_Outline":
-        """Fit disks; what a failed fit says, which may be no number, is not looked at."""
+    def _outlines(
+        self, patterns: Array, found: Candidates
+    ) -> tuple[Candidates, "_Outline"]:
+        """Fit disks; those that are marked twice are left once.
+
+        What a failed fit says, which may be no number, is otherwise not looked at.
+        """
         xp = namespace(found.position)
         fits, good = self.fit(patterns, found)
         step = xp.where(good[:, None], fits.position - found.position, 0.0)
@@ -163,12 +170,21 @@ class Refinement:
         total = xp.linalg.inv(_matrices(found.covariance + fitted + uneven))
         good = good & (xp.einsum("mi,mij,mj->m", step, total, step) < _AGREEING)
         place = self._with_rim(patterns, found.image, found.position + step, fitted)
-        return _Outline(
+        outline = _Outline(
             position=xp.where(good[:, None], place, found.position),
             covariance=fitted,
             brightness=xp.maximum(xp.nan_to_num(fits.intensity, posinf=0.0), 0),
             good=good,
         )
+        twice = seen_twice(
+            found.image,
+            found.position,
+            fits.position,
+            outline.position,
+            found.brightness,
+            self.radius,
+        )
+        return found.rows(~twice), outline.rows(~twice)
 
     def _with_rim(
         self, patterns: Array, image: Array, position: Array, covariance: Array
@@ -199,6 +215,10 @@ class _Outline:
     covariance: Array
     brightness: Array
     good: Array
+
+    def rows(self, which: Array) -> "_Outline":
+        """Return some of them."""
+        return _Outline(*(getattr(self, f.name)[which] for f in fields(self)))
 
 
 def make_refinement(

@@ -132,6 +132,23 @@ def test_real_fits_are_used_where_there_is_a_disk_only(scene):
     assert (found.brightness[1:] < 0.02 * total).all()
 
 
+@pytest.mark.parametrize("way", ["outlined", "weighed", "lit"])
+@pytest.mark.parametrize("second", [0.0, 0.5])
+def test_a_second_mark_beside_a_disk_stays_if_there_is_a_second_disk(way, second):
+    """Beside a bright disk with tails: a mark on these, or on a disk that overlaps."""
+    places = np.array([[30.2, 30.7], [30.2, 37.5]])
+    bright, other = (disk_image((64, 64), tuple(p), RADIUS, 0.5) for p in places)
+    q = np.hypot(*(np.indices((64, 64)) - places[0][:, None, None]))
+    mean = 2000 * (bright + second * other) + 400 * np.exp(-q / RADIUS) + 5
+    counts = np.random.default_rng(7).poisson(mean)[None]
+    refine = make_refinement(np.ones((64, 64)), RADIUS, 0.5, structure=0.05)
+    start = candidates(places + 0.2, [[0.2, 0, 0.2]] * 2)
+    start.brightness = np.array([0.99, 0.6])
+    found = getattr(refine, way)(counts, start)
+    assert len(found.position) == len(found.extra["probability"]) == 1 + (second > 0)
+    assert np.abs(found.position[0] - places[0]).max() < 0.3
+
+
 def test_fitted_only_drops_what_could_not_be_fitted(scene):
     places, counts, refine = scene
     found = refine.fitted_only(counts, candidates(places + 0.3, [[0.2, 0, 0.2]] * 3))
