@@ -10,6 +10,8 @@ from fcunet_dask.types import Array
 _SMALLEST, _LARGEST = 0.2, 1.25
 """Noise of the strength where there are hardly any electrons, and where neighbours share
 it."""
+TWENTIETH = 0.2533
+"""20th percentile of the magnitude of Gaussian noise, standard deviations."""
 
 
 def bin_patterns(patterns: Array, factor: int) -> Array:
@@ -201,7 +203,7 @@ def noise_level(
             xp.sqrt(known**2 * share + s**2 * (1 - share))
             for known, s in ((alone, least), (0.5, most))
         )
-    return xp.clip(xp.partition(sample, rank, axis=1)[:, rank] / 0.2533, least, most)
+    return xp.clip(xp.partition(sample, rank, axis=1)[:, rank] / TWENTIETH, least, most)
 
 
 def _root_noise(variance: float) -> float:

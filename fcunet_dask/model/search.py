@@ -17,6 +17,7 @@ from fcunet_dask.kernels.correlation import (
     normalized_template,
     power_correlation,
 )
+from fcunet_dask.kernels.crowded import noise_between
 from fcunet_dask.kernels.maxima import (
     PeakLimits,
     local_maxima,
@@ -131,6 +132,7 @@ class Search:
 
     factor: int
     edge: int
+    reach: float
     method: Method
     subpixel: str
     min_score: float
@@ -154,15 +156,7 @@ class Search:
         pixels = self.factor**2
         binned = self.camera.electrons(bin_patterns(patterns, self.factor), pixels)
         if self.template is not None:
-            floor = pixels * self.camera.floor
-            if floor:  # √(n + v) has the noise of √n without readout
-                binned = binned + xp.float32(floor)
-            images, strength = normalized_correlation(binned, self.template)
-            index = local_maxima(images, self.min_score, self.edge)
-            noise = noise_level(strength, self.template, binned, floor)
-            brightness = strength[tuple(index)] / noise[index[0]]
-            index = index[:, brightness > self.min_significance]
-            brightness = brightness[brightness > self.min_significance]
+            images, index, brightness = self._compared(binned, self.template)
             score = images[tuple(index)]
         else:
             images = power_correlation(
@@ -175,6 +169,26 @@ class Search:
         position = index[1:].T + self._offsets(images, index)
         centre = 0.5 * (self.factor - 1)
         return Candidates(index[0], position * self.factor + centre, brightness, score)
+
+    def _compared(
+        self, electrons: Array, template: NormalizedTemplate
+    ) -> tuple[Array, Array, Array]:
+        """Return the likeness to the probe, its clear maxima, and their significance."""
+        floor = self.factor**2 * self.camera.floor
+        if floor:  # √(n + v) has the noise of √n without readout
+            electrons = electrons + namespace(electrons).float32(floor)
+        images, strength = normalized_correlation(electrons, template)
+        index = local_maxima(images, self.min_score, self.edge)
+        noise = noise_level(strength, template, electrons, floor)
+        least = self.min_significance
+        if not floor:  # what readout noise makes is known
+            likeness = images[tuple(index)]
+            noise = noise_between(
+                strength, template, index, likeness, noise, self.reach, least
+            )
+        significance = strength[tuple(index)] / noise[index[0]]
+        clear = significance > least
+        return images, index[:, clear], significance[clear]
 
     def _offsets(self, images: Array, index: Array) -> Array:
         xp = namespace(images)
@@ -233,6 +247,7 @@ def make_search(recipe: SearchRecipe, shape: tuple[int, int], mask: Array) -> Se
     return Search(
         factor=factor,
         edge=int(np.floor(boundary / factor)),
+        reach=(1 + WINDOW) * recipe.radius / factor,
         method=recipe.method,
         subpixel=recipe.subpixel,
         min_score=_least_score(recipe, factor),

@@ -426,3 +426,18 @@ def test_half_precision_is_not_summed_beyond_its_range():
     cleaned, status = clean(patterns)
     assert status.tolist() == [0, PatternStatus.NOT_FINITE]
     assert cleaned[1, 3, 4] == 0
+
+
+@pytest.mark.parametrize("spacing", [14.0, 16.0, 18.0])
+@pytest.mark.parametrize("electrons", [300.0, 600.0, 2400.0])
+def test_crowded_disks_are_all_found_and_more_electrons_lose_none(spacing, electrons):
+    """Spacings of whole numbers of search pixels, where halos of disks are everywhere."""
+    sites = np.arange(10.3, 118.0, spacing)
+    shape, area = (128, 128), np.pi * 4.0**2
+    disks = sum(disk_image(shape, (y, x), 4.0, 0.6) for y in sites for x in sites)
+    expected = electrons / area * disks + 0.02
+    counts = np.random.default_rng(2).poisson(expected, (4, *shape))
+    peaks = TemplateMatching(radius=4.0, edge=0.6)(counts)
+    np.testing.assert_array_equal(
+        np.isfinite(peaks.intensity).sum(axis=1), len(sites) ** 2
+    )
