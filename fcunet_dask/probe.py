@@ -13,7 +13,7 @@ from fcunet_dask._source import source_of
 from fcunet_dask.errors import AnalysisError, ParameterError
 from fcunet_dask.kernels.aperture import disk_image
 from fcunet_dask.kernels.camera import CameraNoise
-from fcunet_dask.kernels.gain import counts_per_electron
+from fcunet_dask.kernels.gain import counts_per_electron, single_electron
 from fcunet_dask.kernels.masks import find_bad_pixels, odd_counts
 from fcunet_dask.kernels.noise import shared_gain
 from fcunet_dask.kernels.probe import (
@@ -166,6 +166,8 @@ def _seen(scan: xr.Dataset) -> tuple[Array, Array, CameraNoise, Saturation]:
         mask, gain = _mask_and_gain(patterns, mask, fluctuates)
     noisy = mask & fluctuates
     readout, beside = readout_noise(patterns, noisy, integrates=bool(dark))
+    if single_electron(patterns, noisy):
+        readout = 0.0
     if readout or dark:
         shared = shared_gain(patterns, noisy, readout, beside)
         hidden = readout > HIDDEN * beside

@@ -9,6 +9,12 @@ from fcunet_dask.types import Array
 _CHI2_MEDIAN = 0.4549
 _EMPTY = 1e-3
 """Share of pixels without a count from which on the least count is a single electron."""
+_LONE, _FEWEST_LONE = 0.85, 20
+"""Share of lone counts that are one electron's, where such are seen; how many tell."""
+_DIM = (1.0, 4.0)
+_MOST = 3.8
+"""Counts of an electron that the noise of dim pixels, of so many least counts, may seem to
+say where it is one: the slopes of disks are in it."""
 _AROUND = (slice(None, -2), slice(2, None))
 
 
@@ -20,7 +26,8 @@ def counts_per_electron(patterns: Array, mask: Array) -> float:
     scale of a pixel: where the four diagonal neighbours, whose noise is not in the
     difference, are most alike. Where a scintillator hides noise from neighbours, sums
     of many pixels say more (`shared_gain`); where single electrons are seen, their
-    counts are the gain. Where a camera's readout gives negative counts they are not.
+    counts are the gain, whatever bright disks of few pixels seem to say. Where a
+    camera's readout gives negative counts they are not.
 
     Parameters
     ----------
@@ -46,6 +53,8 @@ def counts_per_electron(patterns: Array, mask: Array) -> float:
     step = least if counted else 0.0
     if np.median(level[(level >= np.quantile(positive, 0.7)) & measures]) < 4 * step:
         return step
+    if single_electron(counts, mask):
+        return step
     around = scipy.ndimage.maximum_filter(counts, (1, 3, 3))[:, 1:-1, 1:-1]
     bright = (level > np.quantile(positive, 0.7)) & measures
     bright &= around < counts.max()  # next to a clipped pixel nothing fluctuates
@@ -56,6 +65,39 @@ def counts_per_electron(patterns: Array, mask: Array) -> float:
     if gain > 0 and not 0.5 * step < gain < 2 * step:
         return max(gain, shared_gain(counts, mask))
     return least
+
+
+def single_electron(counts: Array, mask: Array) -> float:
+    """Return the counts of one electron, where lone electrons are seen.
+
+    Nearly all counts with hardly a neighbour are of one step, and dim pixels have no more
+    noise: bright disks of few pixels have no smooth places that could tell.
+
+    Parameters
+    ----------
+    counts : numpy.ndarray
+        (n, rows, columns), finite.
+    mask : numpy.ndarray
+        bool (rows, columns).
+
+    Returns
+    -------
+    float
+        The least count; 0 where it is not that of lone electrons.
+    """
+    if not (counts.min() >= 0 and (counts == 0).mean() > _EMPTY and counts.any()):
+        return 0.0
+    step = float(counts[counts > 0].min())
+    among = 9 * scipy.ndimage.uniform_filter((counts > 0).astype(np.float32), (1, 3, 3))
+    lone = counts[(counts > 0) & (among < 3.5) & mask]
+    if len(lone) < _FEWEST_LONE or (lone == step).mean() < _LONE:
+        return 0.0
+    level, difference, measures = _levels(counts, mask)
+    dim = (level > _DIM[0] * step) & (level < _DIM[1] * step) & measures
+    if dim.sum() < 100:
+        return 0.0
+    gain = (difference[dim] ** 2).sum() / (1.25 * level[dim].sum())
+    return step if gain < _MOST * step else 0.0
 
 
 def _levels(counts: Array, mask: Array) -> tuple[Array, Array, Array]:

@@ -59,14 +59,19 @@ def _dark_frame(image: Array, gain: float) -> Array:
 
 
 def _dark_lines(image: Array, gain: float) -> int:
-    """Return how many of the first lines are of a dark frame."""
-    level = np.median(image[: len(image) // _LARGEST_FRAME + _FARTHER], axis=1)
+    """Return how many of the first lines are of a dark frame.
+
+    Behind a frame it stays light; between rows of disks it is dark again.
+    """
+    half = np.median(image[: len(image) // 2], axis=1)
+    level = half[: len(image) // _LARGEST_FRAME + _FARTHER]
     most = level.max(initial=0.0)
     if not level[0] < 0.02 * most or most < 50 * gain:
         return 0
     outer, inner = level[:-_FARTHER], level[_FARTHER:]
     dark = (outer < 0.02 * most) | (outer < 0.5 * inner)
-    return int(np.argmin(np.append(dark, False))) + 1
+    lines = int(np.argmin(np.append(dark, False))) + 1
+    return 0 if (half[lines:] < 0.02 * most).any() else lines
 
 
 def _darkest_pair(image: Array) -> Array:

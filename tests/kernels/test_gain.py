@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
-from fcunet_dask.kernels.gain import counts_per_electron
+import scipy.ndimage
+from fcunet_dask.kernels.aperture import disk_image
+from fcunet_dask.kernels.gain import counts_per_electron, single_electron
 from tests.strategies import lattice_patterns
 
 
@@ -64,3 +66,39 @@ def test_without_noise_the_least_count_is_the_unit():
 
 def test_nothing_to_measure_the_gain_on_is_one():
     assert counts_per_electron(np.zeros((2, 32, 32)), np.ones((32, 32), bool)) == 1
+
+
+def small_disks(rng, radius, electrons, background):
+    """Bright disks of few pixels, 18 px apart, and hardly anything between them."""
+    sites = np.arange(9.4, 120, 18.0)
+    disks = sum(
+        disk_image((128, 128), (y, x), radius, 0.6) for y in sites for x in sites
+    )
+    expected = electrons / (np.pi * radius**2) * disks + background
+    return rng.poisson(expected, (9, 128, 128)).astype(float)
+
+
+@pytest.mark.parametrize("radius", [1.5, 2.0])
+@pytest.mark.parametrize("electrons", [500.0, 2e4])
+@pytest.mark.parametrize("background", [0.0, 0.05])
+def test_slopes_of_small_disks_are_no_noise_of_a_high_gain(
+    radius, electrons, background
+):
+    patterns = small_disks(np.random.default_rng(3), radius, electrons, background)
+    mask = np.ones((128, 128), bool)
+    assert counts_per_electron(patterns, mask) == 1
+    assert single_electron(patterns, mask) == 1
+
+
+@pytest.mark.parametrize("gain", [20, 100])
+@pytest.mark.parametrize("background", [0.003, 0.1])
+def test_lone_counts_of_an_integrating_camera_are_many(gain, background):
+    """An electron gives so many counts, more or less, in its pixel or around it."""
+    rng = np.random.default_rng(4)
+    patterns = small_disks(rng, 4.0, 2e3, background)
+    mask = np.ones((128, 128), bool)
+    single = np.rint(patterns * rng.gamma(4, gain / 4, patterns.shape))
+    shared = np.rint(scipy.ndimage.gaussian_filter(gain * patterns, (0, 1, 1)))
+    for counts in (single, shared):
+        assert (counts == 0).mean() > 0.01
+        assert single_electron(counts, mask) == 0

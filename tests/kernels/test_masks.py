@@ -97,3 +97,13 @@ def test_a_background_that_falls_off_is_no_frame(level):
     y, x = np.indices((96, 96))
     smooth = level * np.exp(-np.hypot(y - 48, x - 48) / 12)
     assert not find_bad_pixels(rng.poisson(smooth, (16, 96, 96))).any()
+
+
+@pytest.mark.parametrize(("rows", "columns", "radius"), [(12, 14, 4), (18, 18, 6)])
+def test_an_empty_margin_before_a_row_of_disks_is_no_frame(rows, columns, radius):
+    y, x = (np.arange(a, 112 - radius - 1, a) for a in (rows, columns))
+    expected = 0.05 + sum(
+        100 * disk_image((112, 112), (i, j), radius, 0.6) for i in y for j in x
+    )
+    counts = np.random.default_rng(9).poisson(expected, (9, 112, 112))
+    assert not find_bad_pixels(counts).any()
