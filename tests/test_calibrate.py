@@ -151,7 +151,7 @@ def test_steps_of_more_than_half_a_disk_are_those_of_the_brightest():
 
 
 def test_a_large_scan_is_followed_from_a_part_of_it(monkeypatch):
-    monkeypatch.setattr("fcunet_dask.calibrate._FOLLOWED", 100)
+    monkeypatch.setattr("fcunet_dask.calibrate.origin._FOLLOWED", 100)
     truth = far((41, 30), 3.0, bend=0.4)
     bragg = bragg_of(truth, rng=np.random.default_rng(8)).chunk(scan_y=16, scan_x=7)
     np.testing.assert_allclose(measure_origin(bragg)["origin"], truth, atol=0.003)

@@ -1,6 +1,6 @@
-"""Calibration of Bragg vectors: origin, ellipse and scale, each with its provenance."""
+"""Where the unscattered beam is, all over a scan."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, Final
 
 import dask.array as da
@@ -9,7 +9,6 @@ import xarray as xr
 from dask.base import compute
 
 from fcunet_dask._blockwise import map_positions
-from fcunet_dask.calibration import Calibration
 from fcunet_dask.errors import AnalysisError, ParameterError
 from fcunet_dask.kernels.drift import (
     DISKS,
@@ -17,7 +16,6 @@ from fcunet_dask.kernels.drift import (
     median_plane,
     most_common,
 )
-from fcunet_dask.kernels.ellipse import ring_transform
 from fcunet_dask.kernels.surfaces import (
     TERMS,
     direct_beam,
@@ -26,14 +24,11 @@ from fcunet_dask.kernels.surfaces import (
     surface_at,
 )
 from fcunet_dask.schema import (
-    BRAGG_COVARIANCE,
     BRAGG_INTENSITY,
     BRAGG_Q,
     COMPONENT,
     COMPONENTS,
-    ORIGIN,
     SCAN,
-    annotate,
     q_units,
     validate,
 )
@@ -202,181 +197,3 @@ def _surface(measured: Array, kind: str) -> tuple[str, Array, Array, float]:
     if enough and max(measured.shape[:2]) >= 3 and parabola[2] < 0.8 * plane[2]:
         return ("parabola", *parabola)
     return ("plane", *plane)
-
-
-def apply_calibration(
-    bragg: xr.Dataset,
-    *,
-    origin: xr.Dataset | None = None,
-    transform: Any = None,
-    q_step_scale: float = 1.0,
-) -> xr.Dataset:
-    """Refer Bragg vectors to the origin, and undo the distortion and scale, lazily.
-
-    q' = s A (q − o), and its covariance with it.
-
-    Parameters
-    ----------
-    bragg : xarray.Dataset
-        From `find_bragg_vectors`.
-    origin : xarray.Dataset, optional
-        From `measure_origin`.
-    transform : array, optional
-        A, (2, 2), y before x: from `measure_ellipse`.
-    q_step_scale : float
-        s, corrected over assumed scale.
-
-    Returns
-    -------
-    xarray.Dataset
-        `bragg` with ``bragg_q`` and ``bragg_covariance`` replaced, and the attribute
-        ``calibrated``.
-
-    Raises
-    ------
-    SchemaError
-        If `bragg` or `origin` lacks a variable.
-    ParameterError
-        If the transform is not an invertible (2, 2) matrix or the scale not positive.
-    """
-    validate(bragg, BRAGG_Q, BRAGG_COVARIANCE)
-    matrix = np.eye(2) if transform is None else np.asarray(transform, float)
-    if matrix.shape != (2, 2) or not abs(np.linalg.det(matrix)) > 1e-6:
-        msg = f"transform is an invertible (2, 2) matrix, got {transform!r}"
-        raise ParameterError(msg)
-    if not q_step_scale > 0:
-        msg = f"q_step_scale must be positive, got {q_step_scale!r}"
-        raise ParameterError(msg)
-    matrix = matrix * q_step_scale
-    position = bragg[BRAGG_Q.name]
-    if origin is not None:
-        validate(origin, ORIGIN)
-        position = position - _like(origin["origin"], position)
-    out = bragg.assign_attrs(calibrated=1)
-    if not np.array_equal(matrix, np.eye(2)):
-        axes = (COMPONENT, f"{COMPONENT}_")
-        turned = xr.DataArray(matrix, dims=(f"{COMPONENT}_", COMPONENT))
-        position = xr.dot(position.drop_vars(COMPONENT), turned, dim=COMPONENT)
-        position = position.rename({axes[1]: COMPONENT})
-        covariance = bragg[BRAGG_COVARIANCE.name]
-        pair = xr.DataArray(_pair_matrix(matrix), dims=("pair_", "pair"))
-        turned_covariance = xr.dot(covariance.drop_vars("pair"), pair, dim="pair")
-        out[BRAGG_COVARIANCE.name] = turned_covariance.rename(pair_="pair").astype("f4")
-    out[BRAGG_Q.name] = position.astype("f4")
-    return annotate(out, BRAGG_Q, BRAGG_COVARIANCE, q_units=q_units(bragg))
-
-
-def _like(origin: xr.DataArray, position: xr.DataArray) -> xr.DataArray:
-    """Origin in the blocks of `position`, single precision."""
-    single = origin.astype("f4").drop_vars([n for n in SCAN if n in origin.coords])
-    if position.chunks is None:
-        return single
-    return single.chunk({n: position.chunksizes[n] for n in SCAN})
-
-
-def _pair_matrix(matrix: Array) -> Array:
-    """(3, 3) that turns (yy, yx, xx) of C into those of A C Aᵀ."""
-    (a, b), (c, d) = matrix
-    return np.array(
-        [
-            [a * a, 2 * a * b, b * b],
-            [a * c, a * d + b * c, b * d],
-            [c * c, 2 * c * d, d * d],
-        ]
-    )
-
-
-def measure_ellipse(
-    basis: xr.Dataset, lengths: tuple[float, float], angle: float
-) -> tuple[Array, float]:
-    """Distortion and scale from a known, unstrained lattice.
-
-    The linear map from the measured to the known lattice is split into a turn, which is
-    the crystal's, and a symmetric stretch, which is the microscope's: A has determinant
-    1, s is the remaining scale.
-
-    Parameters
-    ----------
-    basis : xarray.Dataset
-        Measured ``g1``, ``g2`` (grain, component) or (component).
-    lengths : (float, float)
-        True |g₁| and |g₂|, 1/Å.
-    angle : float
-        True angle between them, degrees.
-
-    Returns
-    -------
-    transform : numpy.ndarray
-        A, (2, 2), y before x, for `apply_calibration`.
-    scale : float
-        s.
-
-    Raises
-    ------
-    ParameterError
-        If the known lattice is impossible, or cannot be the measured one.
-    """
-    if min(lengths) <= 0 or not 0 < angle < 180:
-        msg = f"lengths must be > 0, 0 < angle < 180; got {lengths}, {angle}"
-        raise ParameterError(msg)
-    g1, g2 = (np.atleast_2d(basis[n].values)[0] for n in ("g1", "g2"))
-    measured = np.stack([g1, g2], axis=1)
-    turn = np.radians(angle)
-    true = np.array(
-        [
-            [0.0, lengths[1] * np.sin(turn)],
-            [lengths[0], lengths[1] * np.cos(turn)],
-        ]
-    )
-    _, stretch, right = np.linalg.svd(true @ np.linalg.inv(measured))
-    if stretch[0] > 1.25 * stretch[1]:
-        msg = (
-            f"the measured lattice is {stretch[0] / stretch[1]:.2f} times more stretched "
-            f"one way than the other against lengths {lengths} and {angle}°: these are "
-            "not the same vectors (mind the order of g1 and g2, and 60° against 120°)"
-        )
-        raise ParameterError(msg)
-    symmetric = right.T @ np.diag(stretch) @ right
-    scale = float(np.sqrt(abs(np.linalg.det(symmetric))))
-    return symmetric / scale, scale
-
-
-def measure_rings(
-    bragg_map: xr.DataArray, spacings: Sequence[float]
-) -> tuple[Array, float, float]:
-    """Distortion and scale from the rings of a known powder or polycrystal.
-
-    Parameters
-    ----------
-    bragg_map : xarray.DataArray
-        (q_y, q_x): a Bragg-vector map or mean pattern, zero at the origin.
-    spacings : sequence of float
-        |g| of its rings, 1/Å, all of them up to the largest.
-
-    Returns
-    -------
-    transform : numpy.ndarray
-        A, (2, 2), y before x.
-    scale : float
-        s.
-    residual : float
-        Root mean square distance of the rings from circles after it, relative.
-
-    Raises
-    ------
-    AnalysisError
-        If the rings are not seen.
-    """
-    step = float(bragg_map["q_y"][1] - bragg_map["q_y"][0])
-    found = ring_transform(np.asarray(bragg_map), np.sort(np.asarray(spacings)) / step)
-    if found is None:
-        msg = f"no rings that match {list(spacings)} (1/Å) in the map"
-        raise AnalysisError(msg)
-    return found
-
-
-def with_scale(calibration: Calibration, scale: float) -> Calibration:
-    """Return `calibration` with its detector pixel corrected by `scale`."""
-    values = calibration.to_dict()
-    values["q_step"] = (calibration.q_step or 1.0) * scale
-    return Calibration.from_dict(values)

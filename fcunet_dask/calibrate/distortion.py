@@ -1,0 +1,107 @@
+"""Elliptic distortion and scale of the detector, from what is known of a crystal."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+
+from fcunet_dask.calibration import Calibration
+from fcunet_dask.errors import AnalysisError, ParameterError
+from fcunet_dask.kernels.ellipse import ring_transform
+from fcunet_dask.types import Array
+
+
+def measure_ellipse(
+    basis: xr.Dataset, lengths: tuple[float, float], angle: float
+) -> tuple[Array, float]:
+    """Distortion and scale from a known, unstrained lattice.
+
+    The linear map from the measured to the known lattice is split into a turn, which is
+    the crystal's, and a symmetric stretch, which is the microscope's: A has determinant
+    1, s is the remaining scale.
+
+    Parameters
+    ----------
+    basis : xarray.Dataset
+        Measured ``g1``, ``g2`` (grain, component) or (component).
+    lengths : (float, float)
+        True |g₁| and |g₂|, 1/Å.
+    angle : float
+        True angle between them, degrees.
+
+    Returns
+    -------
+    transform : numpy.ndarray
+        A, (2, 2), y before x, for `apply_calibration`.
+    scale : float
+        s.
+
+    Raises
+    ------
+    ParameterError
+        If the known lattice is impossible, or cannot be the measured one.
+    """
+    if min(lengths) <= 0 or not 0 < angle < 180:
+        msg = f"lengths must be > 0, 0 < angle < 180; got {lengths}, {angle}"
+        raise ParameterError(msg)
+    g1, g2 = (np.atleast_2d(basis[n].values)[0] for n in ("g1", "g2"))
+    measured = np.stack([g1, g2], axis=1)
+    turn = np.radians(angle)
+    true = np.array(
+        [
+            [0.0, lengths[1] * np.sin(turn)],
+            [lengths[0], lengths[1] * np.cos(turn)],
+        ]
+    )
+    _, stretch, right = np.linalg.svd(true @ np.linalg.inv(measured))
+    if stretch[0] > 1.25 * stretch[1]:
+        msg = (
+            f"the measured lattice is {stretch[0] / stretch[1]:.2f} times more stretched "
+            f"one way than the other against lengths {lengths} and {angle}°: these are "
+            "not the same vectors (mind the order of g1 and g2, and 60° against 120°)"
+        )
+        raise ParameterError(msg)
+    symmetric = right.T @ np.diag(stretch) @ right
+    scale = float(np.sqrt(abs(np.linalg.det(symmetric))))
+    return symmetric / scale, scale
+
+
+def measure_rings(
+    bragg_map: xr.DataArray, spacings: Sequence[float]
+) -> tuple[Array, float, float]:
+    """Distortion and scale from the rings of a known powder or polycrystal.
+
+    Parameters
+    ----------
+    bragg_map : xarray.DataArray
+        (q_y, q_x): a Bragg-vector map or mean pattern, zero at the origin.
+    spacings : sequence of float
+        |g| of its rings, 1/Å, all of them up to the largest.
+
+    Returns
+    -------
+    transform : numpy.ndarray
+        A, (2, 2), y before x.
+    scale : float
+        s.
+    residual : float
+        Root mean square distance of the rings from circles after it, relative.
+
+    Raises
+    ------
+    AnalysisError
+        If the rings are not seen.
+    """
+    step = float(bragg_map["q_y"][1] - bragg_map["q_y"][0])
+    found = ring_transform(np.asarray(bragg_map), np.sort(np.asarray(spacings)) / step)
+    if found is None:
+        msg = f"no rings that match {list(spacings)} (1/Å) in the map"
+        raise AnalysisError(msg)
+    return found
+
+
+def with_scale(calibration: Calibration, scale: float) -> Calibration:
+    """Return `calibration` with its detector pixel corrected by `scale`."""
+    values = calibration.to_dict()
+    values["q_step"] = (calibration.q_step or 1.0) * scale
+    return Calibration.from_dict(values)
