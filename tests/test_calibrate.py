@@ -288,19 +288,48 @@ def test_an_impossible_crystal_is_refused():
             measure_ellipse(given_lattice(*BASIS), lengths, angle)
 
 
-def test_rings_of_a_powder():
-    spacings = [0.24, 0.39, 0.45]
-    step = 0.01
-    axis = (np.arange(161) - 80) * step
+SPACINGS = [0.24, 0.39, 0.45]
+
+
+def powder(step, unit="1/Å", size=161, spacings=SPACINGS):
+    """Rings that the microscope stretched, in a map of bins of `step` (1/Å)."""
+    axis = (np.arange(size) - size // 2) * step
     q = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1) @ np.linalg.inv(STRETCH).T
     r = np.hypot(q[..., 0], q[..., 1])
     image = sum(np.exp(-(((r - d) / 0.015) ** 2) / 2) for d in spacings)
-    rings = xr.DataArray(image, dims=("q_y", "q_x"), coords={"q_y": axis, "q_x": axis})
-    A, scale, residual = measure_rings(rings, spacings[::-1])
+    axis = axis if unit == "1/Å" else np.arange(size) - size // 2
+    coords = {name: (name, axis, {"units": unit}) for name in ("q_y", "q_x")}
+    return xr.DataArray(image, dims=("q_y", "q_x"), coords=coords)
+
+
+def test_rings_of_a_powder():
+    A, scale, residual = measure_rings(powder(0.01), SPACINGS[::-1])
     np.testing.assert_allclose(scale * A @ STRETCH, np.eye(2), atol=0.006)
     assert residual < 0.01
     with pytest.raises(AnalysisError, match="no rings"):
-        measure_rings(rings * 0, spacings)
+        measure_rings(powder(0.01) * 0, SPACINGS)
+
+
+@pytest.mark.parametrize("wrong", [0.65, 0.87, 1.14, 1.2, 1.5])
+def test_rings_of_a_powder_where_the_assumed_step_is_far_off(wrong):
+    """A scale that is taken for another has a perfect residual, too."""
+    rings = powder(0.01)
+    rings = rings.assign_coords({n: rings[n] * wrong for n in ("q_y", "q_x")})
+    rings["q_y"].attrs["units"] = rings["q_x"].attrs["units"] = "1/Å"
+    A, scale, _ = measure_rings(rings, SPACINGS)
+    np.testing.assert_allclose(wrong * scale * A @ STRETCH, np.eye(2), atol=0.006)
+
+
+@pytest.mark.parametrize("step", [0.006, 0.01, 0.02])
+def test_rings_tell_the_scale_of_pixels(step):
+    A, scale, _ = measure_rings(powder(step, "px"), SPACINGS)
+    np.testing.assert_allclose(scale * A @ STRETCH, step * np.eye(2), atol=0.006 * step)
+
+
+@pytest.mark.parametrize("wrong", [[], [0.0, 0.2], [np.nan, 0.2], [[0.2, 0.3]]])
+def test_spacings_without_sense_are_refused(wrong):
+    with pytest.raises(ParameterError, match="spacings"):
+        measure_rings(powder(0.01), wrong)
 
 
 def test_a_corrected_scale_is_in_the_calibration():

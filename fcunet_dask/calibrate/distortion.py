@@ -1,6 +1,7 @@
 """Elliptic distortion and scale of the detector, from what is known of a crystal."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 import xarray as xr
@@ -8,7 +9,13 @@ import xarray as xr
 from fcunet_dask.calibration import Calibration
 from fcunet_dask.errors import AnalysisError, ParameterError
 from fcunet_dask.kernels.ellipse import ring_transform
+from fcunet_dask.schema import q_units
 from fcunet_dask.types import Array
+
+_MOST_OFF: Final = 0.5, 2.0
+"""Least and largest ratio of a ring's radius to that by the assumed step."""
+_LARGEST_RING: Final = 0.2, 1.1
+"""Where the largest is in a map in px: shares of its half side."""
 
 
 def measure_ellipse(
@@ -71,33 +78,52 @@ def measure_rings(
 ) -> tuple[Array, float, float]:
     """Distortion and scale from the rings of a known powder or polycrystal.
 
+    The assumed step may be off by a factor of 1.6. Of a map in px the radii of the rings
+    tell the scale by their ratios, if the largest of them is between a quarter of the
+    half side of the map and all of it.
+
     Parameters
     ----------
     bragg_map : xarray.DataArray
         (q_y, q_x): a Bragg-vector map or mean pattern, zero at the origin.
     spacings : sequence of float
-        |g| of its rings, 1/Å, all of them up to the largest.
+        |g| of its rings, 1/Å, all of them up to the largest: as many as can be seen.
 
     Returns
     -------
     transform : numpy.ndarray
         A, (2, 2), y before x.
     scale : float
-        s.
+        s; of a map in px, 1/Å per px.
     residual : float
         Root mean square distance of the rings from circles after it, relative.
 
     Raises
     ------
+    ParameterError
+        If spacings are not positive and finite.
     AnalysisError
-        If the rings are not seen.
+        If the rings are not seen, or two scales explain them about equally well, or the
+        assumed step is off by more.
     """
-    step = float(bragg_map["q_y"][1] - bragg_map["q_y"][0])
-    found = ring_transform(np.asarray(bragg_map), np.sort(np.asarray(spacings)) / step)
-    if found is None:
-        msg = f"no rings that match {list(spacings)} (1/Å) in the map"
-        raise AnalysisError(msg)
-    return found
+    given = np.sort(np.asarray(spacings, float))
+    good = np.isfinite(given) & (given > 0)
+    if given.ndim != 1 or not len(given) or not good.all():
+        msg = f"spacings are positive and finite (1/Å), got {spacings!r}"
+        raise ParameterError(msg)
+    radii = given / abs(float(bragg_map["q_y"][1] - bragg_map["q_y"][0]))
+    within = _MOST_OFF
+    if q_units(bragg_map.to_dataset(name="map")) == "px":
+        half = min(bragg_map.shape) // 2
+        within = tuple(share * half / radii[-1] for share in _LARGEST_RING)
+    try:
+        return ring_transform(np.asarray(bragg_map), radii, within)
+    except AnalysisError as error:
+        msg = (
+            f"no rings that match {given.tolist()} (1/Å) in the map: {error}; pass all "
+            "spacings up to the largest that is seen, and look at the map"
+        )
+        raise AnalysisError(msg) from error
 
 
 def with_scale(calibration: Calibration, scale: float) -> Calibration:

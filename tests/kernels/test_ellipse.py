@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from fcunet_dask.errors import AnalysisError
 from fcunet_dask.kernels.ellipse import ring_transform
 
 RADII = np.array([14.0, 19.8, 28.0, 33.0])
@@ -64,6 +65,34 @@ def test_half_of_the_directions_are_enough():
     np.testing.assert_allclose(found[0] @ stretch, np.eye(2), atol=0.008)
 
 
-def test_an_image_without_rings_is_none():
-    assert ring_transform(np.ones((129, 129)), RADII) is None
-    assert ring_transform(np.zeros((129, 129)), RADII) is None
+@pytest.mark.parametrize("given", [0.63, 0.75, 0.88, 1.14, 1.3, 1.6])
+def test_radii_that_are_far_off_give_the_same_ellipse(given):
+    stretch = stretch_along(30, 1.05)
+    transform, scale, _ = ring_transform(rings(stretch), RADII * given)
+    np.testing.assert_allclose(transform @ stretch, np.eye(2), atol=0.004)
+    assert scale == pytest.approx(given, rel=0.004)
+
+
+@pytest.mark.parametrize("given", [0.3, 0.4, 2.5, 3.5])
+def test_radii_that_are_farther_off_are_refused(given):
+    with pytest.raises(AnalysisError):
+        ring_transform(rings(np.eye(2)), RADII * given)
+
+
+def test_one_ring_among_several_could_be_any():
+    with pytest.raises(AnalysisError, match="about equally well"):
+        ring_transform(rings(np.eye(2)), RADII[1:2])
+
+
+def test_rings_in_a_twelfth_of_the_directions_are_too_few():
+    image = rings(np.eye(2))
+    y, x = np.indices(image.shape)
+    image[np.abs(np.arctan2(y - 64, x - 74)) > np.pi / 12] = 0.0
+    with pytest.raises(AnalysisError, match="directions"):
+        ring_transform(image, RADII)
+
+
+@pytest.mark.parametrize("image", [np.ones((129, 129)), np.zeros((129, 129))])
+def test_an_image_without_rings_is_refused(image):
+    with pytest.raises(AnalysisError):
+        ring_transform(image, RADII)
