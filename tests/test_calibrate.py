@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 from fcunet_dask import Calibration, apply_calibration, find_lattice, measure_origin
 from fcunet_dask.calibrate import measure_ellipse, measure_rings, with_scale
-from fcunet_dask.errors import AnalysisError, ParameterError
+from fcunet_dask.errors import AnalysisError, ParameterError, SchemaError
 from fcunet_dask.lattice import given_lattice
 from fcunet_dask.peaks import bragg_vector_map
 from fcunet_dask.schema import BRAGG_VARIABLES, annotate
@@ -335,3 +335,22 @@ def test_spacings_without_sense_are_refused(wrong):
 def test_a_corrected_scale_is_in_the_calibration():
     c = Calibration(q_step=0.02, voltage=200)
     assert with_scale(c, 1.05) == Calibration(q_step=0.021, voltage=200)
+
+
+@pytest.mark.parametrize("unit", ["1/Å", "px"])
+@pytest.mark.parametrize("binning", [1, 2])
+def test_a_corrected_scale_is_that_of_the_pixels_of_the_scan(unit, binning):
+    """Those of a binned scan are larger than the attribute that came with it says."""
+    step = 0.02 if unit == "1/Å" else 1.0
+    axis = (np.arange(8) - 4) * step
+    coords = {name: (name, axis, {"units": unit}) for name in ("q_y", "q_x")}
+    known = {"voltage": 200} | ({"q_step": step} if unit == "1/Å" else {})
+    dims = ("scan_y", "scan_x", "q_y", "q_x")
+    scan = xr.Dataset(
+        {"pattern": (dims, np.ones((1, 2, 8, 8)))}, coords, {"calibration": known}
+    )
+    binned = scan.coarsen(q_y=binning, q_x=binning).sum()
+    expected = Calibration(q_step=1.05 * binning * step, voltage=200)
+    assert with_scale(binned, 1.05).to_dict() == pytest.approx(expected.to_dict())
+    with pytest.raises(SchemaError, match="pattern"):
+        with_scale(scan.drop_vars("pattern"), 1.05)

@@ -1,15 +1,17 @@
 """Elliptic distortion and scale of the detector, from what is known of a crystal."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 import xarray as xr
 
+from fcunet_dask._axes import calibration_of, detector_axes
 from fcunet_dask.calibration import Calibration
 from fcunet_dask.errors import AnalysisError, ParameterError
 from fcunet_dask.kernels.ellipse import ring_transform
-from fcunet_dask.schema import q_units
+from fcunet_dask.schema import PATTERN, q_units, validate
 from fcunet_dask.types import Array
 
 _MOST_OFF: Final = 0.5, 2.0
@@ -126,8 +128,33 @@ def measure_rings(
         raise AnalysisError(msg) from error
 
 
-def with_scale(calibration: Calibration, scale: float) -> Calibration:
-    """Return `calibration` with its detector pixel corrected by `scale`."""
-    values = calibration.to_dict()
-    values["q_step"] = (calibration.q_step or 1.0) * scale
-    return Calibration.from_dict(values)
+def with_scale(known: xr.Dataset | Calibration, scale: float) -> Calibration:
+    """Return the calibration of a scan with its detector pixel corrected by `scale`.
+
+    Parameters
+    ----------
+    known : xarray.Dataset or Calibration
+        A scan, whose coordinates say how large its pixels are: also binned. Or a
+        calibration, of a scan that has the pixels it says.
+    scale : float
+        s, from `measure_ellipse` or `measure_rings`.
+
+    Returns
+    -------
+    Calibration
+        For `run`.
+
+    Raises
+    ------
+    SchemaError
+        If `known` is no scan.
+    CalibrationError
+        If the corrected pixel is not positive and finite.
+    """
+    if isinstance(known, Calibration):
+        return replace(known, q_step=(known.q_step or 1.0) * scale)
+    calibration = calibration_of(validate(known, PATTERN))
+    _, (step, _) = detector_axes(known)
+    if q_units(known) == "1/Å":
+        step = calibration.q_step or step
+    return replace(calibration, q_step=abs(step) * scale)
