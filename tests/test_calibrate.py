@@ -243,11 +243,41 @@ def test_calibrating_leaves_the_vectors_alone_and_is_lazy(never):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"transform": np.ones(3)}, {"transform": np.ones((2, 2))}, {"q_step_scale": 0}],
+    [
+        {"transform": np.ones(3)},
+        {"transform": np.ones((2, 2))},
+        {"transform": np.diag([np.inf, 1.0])},
+        {"q_step_scale": 0},
+        {"q_step_scale": np.inf},
+        {"q_step_scale": np.nan},
+    ],
 )
 def test_calibrations_that_cannot_be_undone_are_refused(wrong):
     with pytest.raises(ParameterError):
         apply_calibration(bragg_of(descan((1, 1))), **wrong)
+
+
+@pytest.mark.parametrize(
+    ("unit", "before", "scale", "after"),
+    [("px", None, 0.03, 0.03), ("1/Å", 0.02, 1.5, 0.03), ("1/Å", 0.02, 1.0, 0.02)],
+)
+def test_scaled_vectors_say_their_unit_and_pixel(unit, before, scale, after):
+    bragg = bragg_of(descan((1, 2)))
+    bragg["bragg_q"].attrs["units"] = unit
+    bragg.attrs["calibration"] = Calibration(q_step=before, voltage=200).to_dict()
+    found = apply_calibration(bragg, q_step_scale=scale)
+    assert found["bragg_q"].attrs["units"] == "1/Å"
+    assert found["bragg_covariance"].attrs["units"] == "1/Å²"
+    expected = Calibration(q_step=after, voltage=200).to_dict()
+    assert found.attrs["calibration"] == pytest.approx(expected)
+    assert bragg.attrs["calibration"]["q_step"] == before
+
+
+def test_pixels_without_a_scale_stay_pixels():
+    bragg = bragg_of(descan((1, 2)))
+    bragg["bragg_q"].attrs["units"] = "px"
+    found = apply_calibration(bragg, transform=STRETCH)
+    assert found["bragg_q"].attrs["units"] == "px"
 
 
 def known(basis=BASIS):

@@ -1,10 +1,12 @@
 """Bragg vectors from the origin, distortion and scale undone."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from fcunet_dask.calibration import Calibration
 from fcunet_dask.errors import ParameterError
 from fcunet_dask.schema import (
     BRAGG_COVARIANCE,
@@ -39,35 +41,40 @@ def apply_calibration(
     transform : array, optional
         A, (2, 2), y before x: from `measure_ellipse`.
     q_step_scale : float
-        s, corrected over assumed scale.
+        s, corrected over assumed scale; of vectors in px, 1/Å per px. One other than 1
+        makes them 1/Å.
 
     Returns
     -------
     xarray.Dataset
-        `bragg` with ``bragg_q`` and ``bragg_covariance`` replaced, and the attribute
-        ``calibrated``.
+        `bragg` with ``bragg_q`` and ``bragg_covariance`` replaced, and the attributes
+        ``calibrated`` and ``calibration``, the latter with the corrected pixel.
 
     Raises
     ------
     SchemaError
         If `bragg` or `origin` lacks a variable.
     ParameterError
-        If the transform is not an invertible (2, 2) matrix or the scale not positive.
+        If the transform is not an invertible (2, 2) matrix or the scale not positive and
+        finite.
     """
     validate(bragg, BRAGG_Q, BRAGG_COVARIANCE)
     matrix = np.eye(2) if transform is None else np.asarray(transform, float)
-    if matrix.shape != (2, 2) or not abs(np.linalg.det(matrix)) > 1e-6:
+    if matrix.shape != (2, 2) or not 1e-6 < abs(np.linalg.det(matrix)) < np.inf:
         msg = f"transform is an invertible (2, 2) matrix, got {transform!r}"
         raise ParameterError(msg)
-    if not q_step_scale > 0:
-        msg = f"q_step_scale must be positive, got {q_step_scale!r}"
+    if not 0 < q_step_scale < np.inf:
+        msg = f"q_step_scale must be positive and finite, got {q_step_scale!r}"
         raise ParameterError(msg)
     matrix = matrix * q_step_scale
     position = bragg[BRAGG_Q.name]
     if origin is not None:
         validate(origin, ORIGIN)
         position = position - _like(origin["origin"], position)
-    out = bragg.assign_attrs(calibrated=1)
+    out, unit = bragg.assign_attrs(calibrated=1), q_units(bragg)
+    if q_step_scale != 1:
+        out.attrs["calibration"] = _scaled(bragg, q_step_scale)
+        unit = "1/Å"
     if not np.array_equal(matrix, np.eye(2)):
         axes = (COMPONENT, f"{COMPONENT}_")
         turned = xr.DataArray(matrix, dims=(f"{COMPONENT}_", COMPONENT))
@@ -78,7 +85,14 @@ def apply_calibration(
         turned_covariance = xr.dot(covariance.drop_vars("pair"), pair, dim="pair")
         out[BRAGG_COVARIANCE.name] = turned_covariance.rename(pair_="pair").astype("f4")
     out[BRAGG_Q.name] = position.astype("f4")
-    return annotate(out, BRAGG_Q, BRAGG_COVARIANCE, q_units=q_units(bragg))
+    return annotate(out, BRAGG_Q, BRAGG_COVARIANCE, q_units=unit)
+
+
+def _scaled(bragg: xr.Dataset, scale: float) -> dict[str, float | None]:
+    """Calibration of Bragg vectors whose unit is corrected by `scale`."""
+    known = Calibration.from_dict(bragg.attrs.get("calibration", {}))
+    step = 1.0 if q_units(bragg) == "px" else known.q_step
+    return replace(known, q_step=step and step * scale).to_dict()
 
 
 def _like(origin: xr.DataArray, position: xr.DataArray) -> xr.DataArray:
