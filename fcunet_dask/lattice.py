@@ -300,7 +300,7 @@ def reference_lattice(
     ParameterError
         If the mask has another shape, or both region and mask are given.
     AnalysisError
-        If no position of the region has a lattice.
+        If the region holds no position, or none with a lattice.
 
     Notes
     -----
@@ -322,11 +322,7 @@ def reference_lattice(
             "choose another region"
         )
         raise AnalysisError(msg)
-    grain = (
-        np.asarray(lattice["grain_index"])
-        if "grain_index" in lattice
-        else np.zeros_like(fitted)
-    )
+    grain = np.asarray(lattice.get("grain_index", np.zeros_like(fitted)))
     known = lattice.attrs.get("basis", [])
     count = max(len(known), int(grain[fitted].max()) + 1)
     rows, numbers, outside = [], [], []
@@ -387,6 +383,9 @@ def _region_mask(
         raise ParameterError(msg)
     inside = np.zeros(shape, bool)
     inside[region if region is not None else (slice(None), slice(None))] = True
+    if not inside.any():
+        msg = f"the region {region} holds no position of the scan, {shape}"
+        raise AnalysisError(msg)
     return inside
 
 

@@ -159,6 +159,11 @@ def test_references_that_are_none_are_refused(options, error, lattice):
         reference_lattice(lattice, **options)
 
 
+def test_a_reference_outside_of_the_scan_is_said_to_be(lattice):
+    with pytest.raises(AnalysisError, match=r"holds no position of the scan, \(6, 8\)"):
+        reference_lattice(lattice, region=(slice(90, 99), slice(0, 9)))
+
+
 FIRST = np.array([[5.2, 17.0], [17.0, -5.2]])
 
 
