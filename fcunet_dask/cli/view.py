@@ -5,10 +5,11 @@ from typing import Annotated
 
 import typer
 
-from fcunet_dask.cli.screen import console, scan_shape_of
+from fcunet_dask.cli.screen import console, errors, scan_shape_of
 from fcunet_dask.errors import ParameterError
 from fcunet_dask.io import open_scan
 from fcunet_dask.pipeline import open_results
+from fcunet_dask.pipeline.identity import expect_results_of
 
 
 def view(
@@ -23,11 +24,18 @@ def view(
         str | None, typer.Option(help="ROWS,COLUMNS of a scan stored as one row.")
     ] = None,
 ) -> None:
-    """Draw the pattern of a position with its disks, error ellipses and lattice."""
+    """Draw the pattern of a position with its disks, error ellipses and lattice.
+
+    Results of another scan are refused. A file that was moved is known again; where that
+    cannot be told, as of a copy, a warning says so.
+    """
     from fcunet_dask.plot import pattern  # noqa: PLC0415 - matplotlib is slow to import
 
     found = open_results(results)
     opened = open_scan(scan, dataset=dataset, scan_shape=scan_shape_of(scan_shape))
+    doubt = expect_results_of(opened, found)
+    if doubt:
+        errors.print(f"warning: {doubt}", markup=False, highlight=False)
     shape = opened["pattern"].shape[:2]
     if not (0 <= at[0] < shape[0] and 0 <= at[1] < shape[1]):
         msg = f"position {at} is outside the scan of {shape[0]} × {shape[1]}"

@@ -1,5 +1,6 @@
 """By what a run knows its own output again: the settings, not what was measured."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from hashlib import blake2b
@@ -11,11 +12,12 @@ import xarray as xr
 from dask.tokenize import tokenize
 
 from fcunet_dask._source import source_of
+from fcunet_dask.errors import ParameterError
 from fcunet_dask.io import open_scan
 from fcunet_dask.model import DiskDetector
 from fcunet_dask.model.weights import find_weights
 from fcunet_dask.pipeline.settings import Settings
-from fcunet_dask.schema import MASK, PATTERN, PROBE, Q
+from fcunet_dask.schema import MASK, PATTERN, PATTERN_STATUS, PROBE, Q
 
 
 def detection_identity(scan: xr.Dataset, settings: Settings) -> dict[str, Any]:
@@ -84,6 +86,70 @@ def source_identity(scan: xr.Dataset) -> dict[str, Any]:
     if source_of(data) is None:
         source["token"] = tokenize(data)
     return source
+
+
+def expect_results_of(scan: xr.Dataset, results: xr.Dataset) -> str:
+    """Refuse results that are of another scan; say where that cannot be known.
+
+    Parameters
+    ----------
+    scan : xarray.Dataset
+        From `open_scan`.
+    results : xarray.Dataset
+        From `open_results`.
+
+    Returns
+    -------
+    str
+        Empty where they are of this scan; else why they may be of another: a file that
+        was copied has another time of change, one that was converted another reader.
+
+    Raises
+    ------
+    ParameterError
+        If scan or patterns have another shape, or the files cannot hold the same.
+    """
+    known = results.attrs["fcunet_dask"]["fingerprint"]["source"]
+    asked = json.loads(json.dumps(source_identity(scan)))
+    path = results.attrs.get("source", {}).get("path", "an array in memory")
+    shape = scan[PATTERN.name].shape
+    expected = (*results[PATTERN_STATUS.name].shape, *results[PROBE.name].shape)
+    if shape != expected:
+        msg = (
+            f"the results are of {_said(expected)} ({path}), the scan has "
+            f"{_said(shape)}: give the scan as they were made from it (--dataset, "
+            "--scan-shape), or results of this one"
+        )
+        raise ParameterError(msg)
+    _refuse_other_source(known, asked, path)
+    if known == asked:
+        return ""
+    return (
+        f"the results are of {path}{', or a part of it' if 'token' in known else ''}; "
+        "whether this scan holds the same patterns is not known: its file was copied, "
+        "converted or changed, or is another one"
+    )
+
+
+def _refuse_other_source(
+    known: dict[str, Any], asked: dict[str, Any], path: str
+) -> None:
+    """Refuse a source that, read by the same reader, surely holds something else."""
+    if known.get("reader") != asked.get("reader"):
+        return
+    for name in ("dataset", "size", "digest"):
+        before, now = known.get(name), asked.get(name)
+        if None not in (before, now) and before != now:
+            msg = (
+                f"the results are of another scan ({path}): its {name} is {before}, "
+                f"here it is {now}; give the scan that they are of, or map this one"
+            )
+            raise ParameterError(msg)
+
+
+def _said(shape: tuple[int, ...]) -> str:
+    rows, columns, q_y, q_x = shape
+    return f"{rows} × {columns} patterns of {q_y} × {q_x} px"
 
 
 def describe(detector: DiskDetector) -> dict[str, Any]:

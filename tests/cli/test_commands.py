@@ -1,5 +1,6 @@
 """The commands as a person types them: in a process of their own, on real files."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -116,6 +117,41 @@ def test_view_draws_a_position(file, results, tmp_path):
     assert "cannot be written" in said
     said = typed("view", file, results, "--at", 6, 0, code=1)
     assert "(6, 0) is outside the scan of 6 × 12" in said
+
+
+def test_view_refuses_results_of_another_scan(file, truth, results, tmp_path):
+    """Of other positions, another detector, or other patterns in the same shape."""
+    counts = truth.pattern.values
+    for name, other in (("rows", counts[1:4]), ("detector", counts[..., :112])):
+        np.save(tmp_path / f"{name}.npy", other)
+        said = typed("view", tmp_path / f"{name}.npy", results, code=1)
+        shape = "{} × {} patterns of {} × {} px".format(*other.shape)
+        assert f"of 6 × 12 patterns of 128 × 128 px ({file})" in said
+        assert f"has {shape}: give the scan as they were made" in said
+    for name, other in (("same", counts), ("flipped", counts[::-1])):
+        scan = truth[["pattern"]].assign(pattern=(truth.pattern.dims, other))
+        save_scan(scan, tmp_path / f"{name}.zarr")
+    out, picture = tmp_path / "out", tmp_path / "pattern.png"
+    typed("strain", tmp_path / "same.zarr", out, "--reference", ":,0:3")
+    said = typed("view", tmp_path / "flipped.zarr", out, "--out", picture, code=1)
+    assert "of another scan" in said
+    assert "its digest is" in said
+    assert not picture.exists()
+
+
+def test_view_knows_a_file_that_moved_and_doubts_a_copy(
+    file, truth, results, tmp_path
+):
+    copy, moved, picture = (tmp_path / n for n in ("copy.h5", "moved.h5", "view.png"))
+    shutil.copy(file, copy)
+    os.utime(copy, (1, 1))
+    assert "is not known" in typed("view", copy, results, "--out", picture)
+    shutil.copy2(file, moved)
+    assert "warning" not in typed("view", moved, results, "--out", picture)
+    with h5py.File(copy, "a") as f:
+        f["datacube/more"] = truth.pattern.values
+    said = typed("view", copy, results, "--dataset", "datacube/more", code=1)
+    assert "its dataset is datacube/data, here it is datacube/more" in said
 
 
 def test_convert_and_info(file, truth, tmp_path):
