@@ -59,7 +59,7 @@ def _slice(text: str, option: str) -> slice:
     except ValueError:
         ends = []
     if len(ends) == 1 and ends[0] is not None:
-        return slice(ends[0], ends[0] + 1)
+        return slice(ends[0], ends[0] + 1 or None)
     if len(ends) != 2:
         msg = f"{option}: {text!r} is no range of rows or columns such as 0:8"
         raise typer.BadParameter(msg)

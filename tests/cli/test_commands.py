@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from distributed import LocalCluster
 from fcunet_dask import save_scan, simulate_scan
+from fcunet_dask.cli.screen import region
 from fcunet_dask.pipeline import open_results
 from fcunet_dask.plot import summary
 
@@ -202,6 +203,19 @@ def test_a_missing_file_is_named(tmp_path):
     assert "ReaderError" in said
     assert "no.zarr" in said.replace("\n", "")
     assert not (tmp_path / "out").exists()
+
+
+def test_regions_are_those_of_numpy():
+    """One row or column, from either end, or a range."""
+    scan = np.arange(35).reshape(5, 7)
+    for text, expected in {
+        "-1,0:2": scan[-1:, 0:2],
+        "2,-3": scan[2:3, 4:5],
+        "0,-1": scan[:1, 6:],
+        ":, -3:": scan[:, 4:],
+    }.items():
+        found = scan[region(text, "--reference")]
+        np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize(
