@@ -22,7 +22,7 @@ from fcunet_dask.schema import (
     q_units,
     validate,
 )
-from fcunet_dask.types import Array
+from fcunet_dask.types import Array, is_finite
 
 _OTHER_LATTICE: Final = 0.3
 """Principal strain from a reference to a basis from which on they are two lattices: twice
@@ -52,14 +52,15 @@ def compute_strain(
     axes : {"scan", "detector", "g1"} or float
         Axes of the tensor: x along the scan's x axis (needs the scan rotation of the
         calibration; 0 where it has none), along the detector's, along the reference
-        g₁; or the angle of x from the detector's x axis towards +y, degrees.
+        g₁ of each grain; or the angle of x from the detector's x axis towards +y, degrees.
 
     Returns
     -------
     xarray.Dataset
         ``strain_xx``, ``strain_yy``, ``strain_xy``, ``rotation`` (scan_y, scan_x) and
         each ``…_std``; NaN where the lattice is. The standard deviations are those of
-        the position: an error of the reference is common to all.
+        the position: an error of the reference is common to all. The attribute
+        ``axes_degrees`` has for each grain the angle of x from the detector's x axis.
 
     Raises
     ------
@@ -71,7 +72,7 @@ def compute_strain(
     """
     validate(lattice, G1, G2, LATTICE_COVARIANCE)
     vectors = _reference_vectors(reference, lattice)
-    angle = _axes_angle(lattice, vectors[0], axes)
+    angle = _axes_angles(lattice, vectors, axes)
     grain = lattice.get("grain_index", xr.zeros_like(lattice["n_indexed"]))
     result = map_positions(
         _strain_kernel,
@@ -87,7 +88,7 @@ def compute_strain(
     strain.attrs = {
         **{k: v for k, v in lattice.attrs.items() if k in ("calibration", "source")},
         "reference": vectors.tolist(),
-        "axes_degrees": float(np.degrees(angle)),
+        "axes_degrees": np.degrees(angle).tolist(),
     }
     return annotate(strain, *STRAIN_VARIABLES, q_units=q_units(lattice))
 
@@ -125,19 +126,21 @@ def _reference_vectors(reference: xr.Dataset, lattice: xr.Dataset) -> Array:
     return vectors
 
 
-def _axes_angle(lattice: xr.Dataset, reference: Array, axes: str | float) -> float:
-    """Angle of the tensor's x axis from the detector's, towards +y, rad."""
+def _axes_angles(lattice: xr.Dataset, reference: Array, axes: str | float) -> Array:
+    """(grain,): the angle of the tensor's x axis from the detector's, towards +y, rad."""
+    if axes == "g1":
+        return np.arctan2(reference[:, 0], reference[:, 1])
     if axes == "scan":
         rotation = lattice.attrs.get("calibration", {}).get("scan_rotation") or 0.0
-        return -float(np.radians(rotation))
-    if axes == "detector":
-        return 0.0
-    if axes == "g1":
-        return float(np.arctan2(reference[0], reference[1]))
-    if isinstance(axes, int | float):
-        return float(np.radians(axes))
-    msg = f"axes is 'scan', 'detector', 'g1' or an angle in degrees, got {axes!r}"
-    raise ParameterError(msg)
+        degrees = -float(rotation)
+    elif axes == "detector":
+        degrees = 0.0
+    elif is_finite(axes):
+        degrees = float(axes)
+    else:
+        msg = f"axes is 'scan', 'detector', 'g1' or an angle in degrees, got {axes!r}"
+        raise ParameterError(msg)
+    return np.full(len(reference), np.radians(degrees))
 
 
 def _strain_kernel(
@@ -146,13 +149,14 @@ def _strain_kernel(
     covariance: Array,
     grain: Array,
     reference: Array,
-    angle: float,
+    angle: Array,
 ) -> Array:
     """Positions (n, ...) → (n, 8): four values, four standard deviations."""
     which = np.clip(np.nan_to_num(grain, nan=0), 0, len(reference) - 1).astype(int)
     values, jacobian = strain_tensor(np.concatenate([g1, g2], 1), reference[which])
     spread = strain_covariance(jacobian, covariance[:, 2:, 2:])
-    turn = axes_matrix(angle)
-    spread = turn @ spread @ turn.T
+    turn = axes_matrix(angle[which])
+    spread = turn @ spread @ np.swapaxes(turn, -1, -2)
     deviations = np.sqrt(np.maximum(np.diagonal(spread, axis1=1, axis2=2), 0))
-    return np.concatenate([values @ turn.T, deviations], axis=1)
+    values = (turn @ values[..., None])[..., 0]
+    return np.concatenate([values, deviations], axis=1)

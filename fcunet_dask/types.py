@@ -1,5 +1,7 @@
 """Shared types."""
 
+import math
+from numbers import Real
 from typing import Any, TypeAlias
 
 from numpy.typing import NDArray
@@ -18,3 +20,8 @@ def is_region(region: Any) -> bool:
         and len(region) == 2
         and all(isinstance(part, slice) for part in region)
     )
+
+
+def is_finite(value: Any) -> bool:
+    """Whether this is a real number, Python's or NumPy's, and finite."""
+    return isinstance(value, Real) and math.isfinite(value)

@@ -1,5 +1,6 @@
 """A run knows its own output again, and nothing else for it."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -84,3 +85,11 @@ def test_an_array_in_memory_is_known_by_its_values(scan):
     other = scan.copy(deep=True)
     other["pattern"] = xr.where(scan["pattern"] > 3, scan["pattern"], 0)
     assert detection_identity(other, Settings()) != detection_identity(scan, Settings())
+
+
+@pytest.mark.parametrize("kind", [int, np.int64, np.float32])
+def test_an_angle_is_the_same_whatever_kind_of_number_it_is(stored, kind):
+    of = analysis_identity(stored, Settings(axes=kind(3)), (4, 4))
+    assert json.dumps(of) == json.dumps(
+        analysis_identity(stored, Settings(axes=3.0), (4, 4))
+    )

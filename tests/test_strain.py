@@ -61,7 +61,11 @@ def test_a_rigid_rotation_is_no_strain(angle):
 
 
 @pytest.mark.parametrize(
-    ("axes", "xx", "yy"), [("detector", 0.03, 0), (90.0, 0, 0.03), (90, 0, 0.03)]
+    ("axes", "xx", "yy"),
+    [
+        ("detector", 0.03, 0),
+        *((degrees(90), 0, 0.03) for degrees in (float, int, np.int64, np.float32)),
+    ],
 )
 def test_axes_of_the_tensor(axes, xx, yy):
     strain = compute_strain(lattice_of(STRETCH_X), REFERENCE, axes=axes)
@@ -79,6 +83,32 @@ def test_axes_along_g1():
     np.testing.assert_allclose(four(strain), [0.02, 0, 0, 0], atol=1e-12)
 
 
+def test_axes_along_g1_are_those_of_each_grain():
+    """Two crystals, 30° apart, each stretched by 2 % along its own g1."""
+    angle = np.radians(30)
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    crystals = SQUARE, SQUARE @ turn.T
+    axis = np.array([np.cos(angle), np.sin(angle)])  # x, y
+    second = np.eye(2) + 0.02 * np.outer(axis, axis)
+    lattice = lattice_of(np.diag([1.02, 1.0]), grain=[[0, 0, 0], [1, 1, 1]])
+    other = lattice_of(second, crystals[1])
+    C = np.zeros((6, 6))
+    C[2:4, 2:4] = 1e-8 * np.outer(SQUARE[0], SQUARE[0])  # g1 is uncertain along itself
+    lattice["lattice_covariance"].values = np.tile(C, (2, 3, 1, 1))
+    C[2:4, 2:4] = 1e-8 * np.outer(crystals[1][0], crystals[1][0])
+    lattice["lattice_covariance"].values[1] = C
+    for name in ("g1", "g2"):
+        lattice[name].values[1] = other[name].values[1]
+    both = xr.concat([given_lattice(*c) for c in crystals], "grain")
+    strain = compute_strain(lattice, both, axes="g1")
+    np.testing.assert_allclose(strain["strain_xx"], 0.02, atol=1e-12)
+    np.testing.assert_allclose(strain["strain_yy"], 0, atol=1e-12)
+    np.testing.assert_allclose(strain["strain_xy"], 0, atol=1e-12)
+    np.testing.assert_allclose(strain["strain_yy_std"], 0, atol=1e-9)
+    np.testing.assert_allclose(strain["strain_xx_std"], 1e-4 * 1.02, rtol=0.03)
+    assert strain.attrs["axes_degrees"] == pytest.approx([0, 30])
+
+
 @pytest.mark.parametrize("rotation", [30.0, -70.0, 180.0])
 def test_scan_axes_undo_the_scan_rotation(rotation):
     """The detector's x axis lies at the scan rotation from the scan's x axis."""
@@ -88,10 +118,10 @@ def test_scan_axes_undo_the_scan_rotation(rotation):
     turned = lattice_of(F, calibration={"scan_rotation": rotation})
     strain = compute_strain(turned, REFERENCE, axes="scan")
     np.testing.assert_allclose(four(strain), [0.02, 0, 0, 0], atol=1e-12)
-    assert strain.attrs["axes_degrees"] == pytest.approx(-rotation)
+    assert strain.attrs["axes_degrees"] == pytest.approx([-rotation])
 
 
-@pytest.mark.parametrize("axes", ["g2", None, [1, 2]])
+@pytest.mark.parametrize("axes", ["g2", None, [1, 2], np.nan, np.inf])
 def test_unknown_axes_are_refused(axes):
     with pytest.raises(ParameterError, match="axes"):
         compute_strain(lattice_of(STRETCH_X), REFERENCE, axes=axes)

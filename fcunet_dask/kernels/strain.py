@@ -123,20 +123,20 @@ def strain_covariance(jacobian: Array, covariance: Array) -> Array:
     return np.asarray(jacobian @ covariance @ np.swapaxes(jacobian, -1, -2))
 
 
-def axes_matrix(angle: float) -> Array:
-    """Matrix that refers (ε_xx, ε_yy, ε_xy, rotation) to turned axes.
+def axes_matrix(angle: Array | float) -> Array:
+    """Matrices that refer (ε_xx, ε_yy, ε_xy, rotation) to turned axes.
 
     ε' = Qᵀ ε Q; the rotation of the lattice does not depend on the axes.
 
     Parameters
     ----------
-    angle : float
-        From the old x axis to the new one, positive towards +y, rad.
+    angle : numpy.ndarray or float
+        (...,), from the old x axis to the new one, positive towards +y, rad.
 
     Returns
     -------
     numpy.ndarray
-        float64 (4, 4), to be applied to vectors of these four.
+        float64 (..., 4, 4), to be applied to vectors of these four.
 
     Examples
     --------
@@ -144,14 +144,10 @@ def axes_matrix(angle: float) -> Array:
     array([ 0.01 ,  0.02 , -0.003,  0.1  ])
     """
     c, s = np.cos(angle), np.sin(angle)
-    return np.array(
-        [
-            [c * c, s * s, 2 * s * c, 0],
-            [s * s, c * c, -2 * s * c, 0],
-            [-s * c, s * c, c * c - s * s, 0],
-            [0, 0, 0, 1],
-        ]
-    )
+    cc, ss, sc, zero = c * c, s * s, s * c, 0 * c
+    flat = [cc, ss, 2 * sc, zero, ss, cc, -2 * sc, zero]
+    flat += [-sc, sc, cc - ss, zero, zero, zero, zero, zero + 1]
+    return np.stack(flat, axis=-1).reshape(*np.shape(angle), 4, 4)
 
 
 def deformed_vectors(reference: Array, strain: Array, rotation: Array) -> Array:

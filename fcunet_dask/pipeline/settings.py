@@ -1,6 +1,5 @@
 """What a run may be told."""
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +9,7 @@ from fcunet_dask.calibration import Calibration
 from fcunet_dask.errors import ParameterError
 from fcunet_dask.lattice import given_lattice
 from fcunet_dask.model import DiskDetector
-from fcunet_dask.types import is_region
+from fcunet_dask.types import is_finite, is_region
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +66,9 @@ class Settings:
         if self.origin not in ("auto", "constant", "plane", "parabola"):
             msg = f"origin is auto, constant, plane or parabola, got {self.origin!r}"
             raise ParameterError(msg)
-        angle = isinstance(self.axes, int | float) and math.isfinite(self.axes)
-        if not angle and self.axes not in ("scan", "detector", "g1"):
+        if is_finite(self.axes):
+            object.__setattr__(self, "axes", float(self.axes))  # NumPy's is no JSON
+        elif self.axes not in ("scan", "detector", "g1"):
             msg = f"axes is scan, detector, g1 or degrees, got {self.axes!r}"
             raise ParameterError(msg)
 
