@@ -7,8 +7,9 @@ import numpy as np
 import typer
 import xarray as xr
 
+from fcunet_dask.cli.picture import draw, picture_path, refuse_others
 from fcunet_dask.cli.screen import console, progress_bars
-from fcunet_dask.cli.strain import draw, report
+from fcunet_dask.cli.strain import report
 from fcunet_dask.io import open_scan, save_scan
 from fcunet_dask.pipeline import run
 from fcunet_dask.simulate import KinematicRecipe, simulate_scan
@@ -28,6 +29,7 @@ def demo(
     """
     folder.mkdir(parents=True, exist_ok=True)
     scan_path, out = folder / "scan.zarr", folder / "strain.zarr"
+    refuse_others(picture_path(out), "give another FOLDER")
     truth = simulate_scan(RECIPE)
     save_scan(truth[["pattern"]], scan_path, overwrite=True)
     scan = open_scan(scan_path)

@@ -1,6 +1,5 @@
 """``fcunet-dask strain``: a scan on disk to a strain map."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -8,7 +7,7 @@ import typer
 import xarray as xr
 from rich.table import Table
 
-from fcunet_dask._places import is_url
+from fcunet_dask.cli.picture import draw, picture_path, refuse_others
 from fcunet_dask.cli.screen import (
     console,
     given_calibration,
@@ -71,7 +70,11 @@ def strain(
         bool, Option(help="Go on with a run of the same scan and settings at OUT.")
     ] = True,
     overwrite: Annotated[
-        bool, Option("--overwrite", help="Delete results at OUT and start anew.")
+        bool,
+        Option(
+            "--overwrite",
+            help="Delete results at OUT and start anew; replace the figure.",
+        ),
     ] = False,
 ) -> None:
     """Find the disks of every pattern, fit the lattice, map the strain.
@@ -87,6 +90,10 @@ def strain(
         semiangle=semiangle,
         scan_rotation=scan_rotation,
     )
+    if not overwrite:
+        refuse_others(
+            picture_path(out), "give OUT another name (--overwrite deletes both)"
+        )
     opened = open_scan(
         scan,
         dataset=dataset,
@@ -123,19 +130,6 @@ def _axes(text: str) -> str | float:
         return float(text)
     except ValueError:
         return text
-
-
-def draw(results: xr.Dataset, out: str | Path) -> Path:
-    """Save the figure that judges a run beside its results; return its path.
-
-    The figure of results in an object store goes into the current folder.
-    """
-    from fcunet_dask.plot import summary  # noqa: PLC0415 - matplotlib is slow to import
-
-    folder = Path() if is_url(out) else Path(out).parent
-    path = folder / f"{Path(out).name.removesuffix('.zarr')}.png"
-    summary(results).savefig(path, dpi=110)
-    return path
 
 
 def report(results: xr.Dataset) -> None:

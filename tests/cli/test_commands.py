@@ -140,9 +140,7 @@ def test_view_refuses_results_of_another_scan(file, truth, results, tmp_path):
     assert not picture.exists()
 
 
-def test_view_knows_a_file_that_moved_and_doubts_a_copy(
-    file, truth, results, tmp_path
-):
+def test_view_knows_a_file_that_moved_and_doubts_a_copy(file, truth, results, tmp_path):
     copy, moved, picture = (tmp_path / n for n in ("copy.h5", "moved.h5", "view.png"))
     shutil.copy(file, copy)
     os.utime(copy, (1, 1))
