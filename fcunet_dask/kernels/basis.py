@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.ndimage
 
+from fcunet_dask.kernels.variants import two_variants
 from fcunet_dask.types import Array
 
 OUTLIERS = 0.02
@@ -170,11 +171,18 @@ def find_basis(
     fitted = np.array([_polished(p, position, weight, tolerance) for p in likely])
     score = _log_likelihood(fitted, position, share, tolerance, outliers)
     best = fitted[int(np.argmax(score))]
-    on = _on_lattice(best, position, 3 * tolerance)
-    away_on = on & away
+    away_on = _on_lattice(best, position, 3 * tolerance) & away
     if np.linalg.matrix_rank(position[away_on], tol=0.1 * shortest) < 2:
         return None
-    return Basis(best, float(weight[away_on].sum() / weight[away].sum()), int(on.sum()))
+    return _explained(best, position, weight, tolerance, away)
+
+
+def _explained(
+    vectors: Array, position: Array, weight: Array, tolerance: float, away: Array
+) -> Basis:
+    on = _on_lattice(vectors, position, 3 * tolerance)
+    share = weight[on & away].sum() / weight[away].sum()
+    return Basis(vectors, float(share), int(on.sum()))
 
 
 def _candidates(
@@ -321,6 +329,9 @@ def find_bases(
 ) -> list[Basis]:
     """Find the lattices of several grains, one after another.
 
+    The one lattice that explains the spots of two twins best is finer than theirs, and
+    holds both: where two may be found, it is split (`kernels.variants`).
+
     Parameters
     ----------
     position, weight, tolerance, shortest
@@ -344,6 +355,27 @@ def find_bases(
         enough = basis is not None and (basis.n_spots >= 6 or not found)
         if basis is None or not enough or basis.explained < 0.1:
             break
-        found.append(basis)
-        left &= ~_on_lattice(basis.vectors, position, 3 * tolerance)
+        lattices = [basis.vectors]
+        if most - len(found) > 1:
+            lattices = _variants(basis.vectors, position[use], weight[use], tolerance)
+        for vectors in lattices:
+            use = left | ~away
+            parts = position[use], weight[use], tolerance, away[use]
+            found.append(_explained(vectors, *parts))
+            left &= ~_on_lattice(vectors, position, 3 * tolerance)
     return found
+
+
+def _variants(
+    vectors: Array, position: Array, weight: Array, tolerance: float
+) -> list[Array]:
+    """Vectors of two variants that share a lattice, or those of that lattice."""
+    on = _on_lattice(vectors, position, 3 * tolerance)
+    G = vectors.reshape(2, 2)
+    indices = np.rint(position[on] @ np.linalg.inv(G)).astype(int)
+    away = indices.any(axis=1)
+    pair = two_variants(indices[away], weight[on][away])
+    if pair is None:
+        return [vectors]
+    coarse = [(matrix @ G).reshape(4) for matrix in pair]
+    return [_polished(v, position, weight, tolerance) for v in coarse]

@@ -156,6 +156,37 @@ def test_three_grains_of_one_strength_are_told_apart():
         assert any(same_lattice(f.vectors, basis, 0.05) for f in found)
 
 
+@pytest.mark.parametrize("share", [0.5, 0.67, 0.83])
+@pytest.mark.parametrize(("turn", "scale"), [(0.0, 1.0), (0.0, 0.99), (1.7, 1.0)])
+def test_twins_are_two_lattices_and_not_the_finer_one_of_both(share, turn, scale):
+    """Σ3 of fcc along <110>: all spots of both are on a lattice of a third of the cell."""
+    a, c, s = np.radians(70.53), *np.cos(np.radians([turn, 90 - turn]))
+    crystal = 4 * np.array([[0.0, 1.0], [np.sin(a), np.cos(a)]])
+    twin = scale * crystal @ np.diag([-1.0, 1.0]) @ np.array([[c, s], [-s, c]])
+    one, other = spots_of(crystal.ravel(), 13.0), spots_of(twin.ravel(), 13.0)
+    rng = np.random.default_rng(11)
+    spots = np.concatenate([one, other])
+    weight = np.concatenate([share * weights_of(one, rng), weights_of(other, rng)])
+    weight[len(one) :] *= 1 - share
+    image = bragg_histogram(spots, weight, (301, 301), 0.1)
+    found = find_bases(*histogram_maxima(image, 0.1, 0.2), 0.2, 1.1, 2)
+    assert len(found) == 2
+    for vectors in (crystal.ravel(), twin.ravel()):
+        assert any(same_lattice(f.vectors, vectors, 0.02) for f in found)
+
+
+@pytest.mark.parametrize("name", LATTICES)
+@pytest.mark.parametrize("cells", [2, 3, 4])
+def test_a_superlattice_stays_one_lattice_where_more_grains_are_allowed(name, cells):
+    basis = np.reshape(LATTICES[name], (2, 2))
+    spots = spots_of((basis / [[1.0], [cells]] * 2).ravel())
+    strong = np.rint((spots @ np.linalg.inv(2 * basis))[:, 1] * cells) % cells == 0
+    weight = weights_of(spots, np.random.default_rng(12)) * np.where(strong, 1.0, 0.5)
+    found = find_bases(spots, weight, 0.15, 0.8, 3)
+    assert len(found) == 1
+    assert same_lattice(found[0].vectors, (basis / [[1.0], [cells]] * 2).ravel(), 0.02)
+
+
 def test_a_few_spots_beside_a_crystal_are_no_grain():
     spots = spots_of(LATTICES["square"])
     stray = np.array([[2.0, 5.0], [-6.0, 2.2], [9.7, -6.1], [-10.1, -9.8]])
