@@ -13,14 +13,13 @@ from fcunet_dask._source import source_of
 from fcunet_dask.errors import AnalysisError, ParameterError
 from fcunet_dask.kernels.aperture import disk_image
 from fcunet_dask.kernels.camera import CameraNoise
+from fcunet_dask.kernels.disk_statistics import DiskStatistics, fit_statistics
 from fcunet_dask.kernels.gain import counts_per_electron, single_electron
 from fcunet_dask.kernels.masks import find_bad_pixels, odd_counts
 from fcunet_dask.kernels.noise import shared_gain
 from fcunet_dask.kernels.probe import (
     ROUND,
     DiskShape,
-    DiskStatistics,
-    fit_statistics,
     measure_disk,
     search_radius,
 )

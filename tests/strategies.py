@@ -61,3 +61,22 @@ def lattice_patterns(rng, radius, shape, n=4, electrons=4e4, background=0.1):
         index += [i] * len(at)
         position += at.tolist()
     return np.array(patterns), np.array(index), np.array(position)
+
+
+def two_lattices(rng, radius, turn, n=4, electrons=5e4, shape=(112, 112)):
+    """Disks on two square lattices of 18 px, one turned, and where they are."""
+    axis = np.arange(-3, 4)
+    hk = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
+    c, s = np.cos(np.radians(turn)), np.sin(np.radians(turn))
+    others = hk[(hk != 0).any(axis=1)] * 18.0
+    at = np.concatenate([hk * 18.0, others @ np.array([[c, s], [-s, c]])])
+    at = at[(np.abs(at) < np.array(shape) / 2 - radius - 4).all(axis=1)]
+    at += np.array(shape) / 2
+    brightness = rng.uniform(0.3, 1.0, len(at))
+    brightness *= electrons / brightness.sum() / (np.pi * radius**2)
+    image = sum(
+        b * disk_image(shape, tuple(p), radius, 0.5)
+        for b, p in zip(brightness, at, strict=True)
+    )
+    patterns = rng.poisson(np.broadcast_to(image, (n, *shape)))
+    return patterns, np.repeat(np.arange(n), len(at)), np.tile(at, (n, 1))

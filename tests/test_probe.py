@@ -13,6 +13,8 @@ from fcunet_dask import (
     simulate_scan,
 )
 from fcunet_dask.errors import AnalysisError, ParameterError
+from fcunet_dask.schema import PATTERN
+from tests.strategies import two_lattices
 
 SMALL = {
     "scan": (3, 8),
@@ -109,6 +111,17 @@ def test_a_semiangle_that_is_not_that_of_the_disks_is_not_believed(wrong, scan):
     assert float(probe.attrs["origin"].split()[-2]) == pytest.approx(
         4.2 * wrong, abs=0.01
     )
+
+
+@pytest.mark.parametrize(
+    ("radius", "turn"), [(2.5, 30), (3.0, 10), (4.0, 10), (4.0, 30), (5.0, 30)]
+)
+def test_crystals_one_upon_the_other_do_not_make_disks_larger(radius, turn):
+    """Disks of one overlap those of the other, and what two cover, one would fill."""
+    patterns, _, _ = two_lattices(np.random.default_rng(7), radius, turn, n=16)
+    scan = patterns.reshape(4, 4, *patterns.shape[1:])
+    found = estimate_probe(xr.Dataset({"pattern": (PATTERN.dims, scan)}))
+    assert found.attrs["radius"] == pytest.approx(radius, rel=0.07)
 
 
 @pytest.mark.parametrize("width", [2, 3, 4, 6])
