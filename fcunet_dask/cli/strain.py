@@ -21,6 +21,7 @@ from fcunet_dask.io import open_scan
 from fcunet_dask.pipeline import Settings, run
 
 Option = typer.Option
+_REMEDY = "give OUT another name; --overwrite replaces it, and results at OUT"
 
 
 def strain(
@@ -91,9 +92,7 @@ def strain(
         scan_rotation=scan_rotation,
     )
     if not overwrite:
-        refuse_others(
-            picture_path(out), "give OUT another name (--overwrite deletes both)"
-        )
+        refuse_others(picture_path(out), _REMEDY)
     opened = open_scan(
         scan,
         dataset=dataset,
