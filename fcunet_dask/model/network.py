@@ -44,8 +44,9 @@ def fcunet(
     depth : int
         Residual blocks of the deepest level and of each on the way up.
     late_gates : tuple of int
-        Complex channels of a further gate of each level on the way up, finest first,
-        where what passes is no longer counts but disks; none if empty.
+        Complex channels of a further gate before each residual block of each level on
+        the way up, finest first, where what passes is no longer counts but disks; none
+        if empty.
 
     Returns
     -------
@@ -85,10 +86,7 @@ def fcunet(
         image = layers.Conv2D(width, 1, use_bias=False)(image)
         image = layers.UpSampling2D()(image)
         image = _convolved(layers.Concatenate()([skips.pop(), image]), width)
-        if gate:
-            gated = layers.Conv2D(width, 1, use_bias=False)(SpectralGate(gate)(image))
-            image = _changed(image, gated)
-        image = _deepened(image, width, depth)
+        image = _deepened(image, width, depth, gate)
     image = layers.Conv2D(4 * len(HEADS), 3, padding="same", dtype="float32")(image)
     output = DepthToSpace(dtype="float32")(image)
     return keras.Model([pattern, probe, mask], output, name="fcunet")
@@ -175,9 +173,12 @@ def _convolved(image: Any, width: int) -> Any:
     return layers.Activation("relu")(image)
 
 
-def _deepened(image: Any, width: int, depth: int) -> Any:
-    """Residual blocks, each of which begins as the identity (Goyal et al. 2017)."""
+def _deepened(image: Any, width: int, depth: int, gate: int = 0) -> Any:
+    """Residual blocks, a gate before each, that begin as none (Goyal et al. 2017)."""
     for _ in range(depth):
+        if gate:
+            gated = layers.Conv2D(width, 1, use_bias=False)(SpectralGate(gate)(image))
+            image = _changed(image, gated)
         change = layers.Conv2D(width, 3, padding="same", use_bias=False)(
             _convolved(image, width)
         )

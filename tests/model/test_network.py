@@ -71,7 +71,7 @@ def test_residual_blocks_begin_as_the_identity(late):
     inputs = list(scene((32, 32), 2))
     normal = [b for b in network.layers if hasattr(b, "gamma")]
     last = [b for b in normal if not np.asarray(b.gamma).any()]
-    assert len(last) == 2 * len(SMALL["fcunet"]["filters"]) + len(late)
+    assert len(last) == 2 * (len(SMALL["fcunet"]["filters"]) + len(late))
     first = np.asarray(network(inputs, training=False))
     rng = np.random.default_rng(9)
     for block in last:
