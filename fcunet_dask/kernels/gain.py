@@ -43,17 +43,16 @@ def counts_per_electron(patterns: Array, mask: Array) -> float:
         too few pixels have counts.
     """
     counts = np.where(np.isfinite(patterns), patterns, 0).astype(float)
-    level, difference, measures = _levels(counts, mask)
+    levels = level, difference, measures = _levels(counts, mask)
     positive = level[measures]
     positive = positive[positive > 0]
     if positive.size < 100:
         return 1.0
     least = float(counts[counts > 0].min())
-    counted = counts.min() >= 0 and (counts == 0).mean() > _EMPTY
-    step = least if counted else 0.0
+    step = _counted_step(counts)
     if np.median(level[(level >= np.quantile(positive, 0.7)) & measures]) < 4 * step:
         return step
-    if single_electron(counts, mask):
+    if step and _is_single(counts, mask, step, levels):
         return step
     around = scipy.ndimage.maximum_filter(counts, (1, 3, 3))[:, 1:-1, 1:-1]
     bright = (level > np.quantile(positive, 0.7)) & measures
@@ -85,19 +84,33 @@ def single_electron(counts: Array, mask: Array) -> float:
     float
         The least count; 0 where it is not that of lone electrons.
     """
+    step = _counted_step(counts)
+    if step and _is_single(counts, mask, step, _levels(counts, mask)):
+        return step
+    return 0.0
+
+
+def _counted_step(counts: Array) -> float:
+    """Least count of a camera that has pixels without any, or 0."""
     if not (counts.min() >= 0 and (counts == 0).mean() > _EMPTY and counts.any()):
         return 0.0
-    step = float(counts[counts > 0].min())
+    return float(counts[counts > 0].min())
+
+
+def _is_single(
+    counts: Array, mask: Array, step: float, levels: tuple[Array, Array, Array]
+) -> bool:
+    """Whether lone counts are of one step, and dim pixels have the noise of such."""
     among = 9 * scipy.ndimage.uniform_filter((counts > 0).astype(np.float32), (1, 3, 3))
     lone = counts[(counts > 0) & (among < 3.5) & mask]
     if len(lone) < _FEWEST_LONE or (lone == step).mean() < _LONE:
-        return 0.0
-    level, difference, measures = _levels(counts, mask)
+        return False
+    level, difference, measures = levels
     dim = (level > _DIM[0] * step) & (level < _DIM[1] * step) & measures
     if dim.sum() < 100:
-        return 0.0
+        return False
     gain = (difference[dim] ** 2).sum() / (1.25 * level[dim].sum())
-    return step if gain < _MOST * step else 0.0
+    return bool(gain < _MOST * step)
 
 
 def _levels(counts: Array, mask: Array) -> tuple[Array, Array, Array]:
