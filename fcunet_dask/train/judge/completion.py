@@ -70,7 +70,8 @@ def remove_disks(scene: Scene, judged: Judged) -> tuple[Scene, Array]:
     scene : Scene
         The same, with the same artefacts, had these reflections not been there.
     places : numpy.ndarray
-        (k, 2): where they were, px; none where no disk stands alone.
+        (k, 2): where they were, px, those at which nothing is to be seen any more (about
+        one disk in thirty leaves some of its light); none where no disk stands alone.
     """
     shape = judged.counts.shape
     choice = lonely_disks(judged.position, judged.label, judged.radius, shape)
@@ -83,7 +84,9 @@ def remove_disks(scene: Scene, judged: Judged) -> tuple[Scene, Array]:
         expected=expect(clean, scene.artefacts),
         elastic=elastic_pattern(clean, scene.artefacts),
     )
-    return without, judged.position[rows]
+    dose = float(judged.condition["dose"])
+    _, label = without.truth(dose, judged.radius, judged.edge)
+    return without, judged.position[rows[label[rows] == Visibility.ABSENT]]
 
 
 def removed_rate(
@@ -92,3 +95,39 @@ def removed_rate(
     """Places of removed disks with a detection, and all of them."""
     hits = [false_rate(find(j), places, j) for j, places in removed]
     return sum(h for h, _ in hits), sum(n for _, n in hits)
+
+
+def strict_value(
+    candidates: Sequence[Found],
+    removed: Sequence[tuple[Judged, Array]],
+    ranking: str,
+    share: float,
+) -> float:
+    """Least value of a ranking at which few removed disks are found.
+
+    Parameters
+    ----------
+    candidates : sequence of Found
+        All candidates in each of `removed`.
+    removed : sequence of (Judged, array)
+        Patterns without some of their disks, and where these were.
+    ranking : str
+        One of `fcunet_dask.train.judge.detection.RANKINGS`.
+    share : float
+        Of the places, at most.
+
+    Returns
+    -------
+    float
+        −∞ where so few are found at any value.
+    """
+    best = [
+        getattr(f, ranking)[near(f.position, place[None], j.tolerance)].max(
+            initial=-np.inf
+        )
+        for f, (j, places) in zip(candidates, removed, strict=True)
+        for place in places
+    ]
+    allowed = int(share * len(best))
+    value = np.sort(best)[::-1][allowed] if len(best) > allowed else -np.inf
+    return float(np.nextafter(value, np.inf)) if np.isfinite(value) else -np.inf

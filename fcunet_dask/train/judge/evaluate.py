@@ -19,11 +19,13 @@ from fcunet_dask.train.judge.completion import (
     false_rate,
     remove_disks,
     removed_rate,
+    strict_value,
 )
 from fcunet_dask.train.judge.contender import Contender, Progress, tune_contender
 from fcunet_dask.train.judge.detection import (
     GROUPS,
     Tally,
+    Threshold,
     by_group,
     curve,
     tally,
@@ -42,6 +44,10 @@ PATTERNS: Final = 260
 SIZES: Final = (128, 256)
 """Patterns whose cost is measured, px."""
 
+INVENTED: Final = 1 / 400
+"""Share of the removed disks of the validation patterns that the strict threshold lets
+be found: as many as correlation finds of its own accord."""
+
 _SERIES: Final = 5
 """One pattern in this many is in the series of doses."""
 
@@ -56,7 +62,7 @@ class Bench:
         What detectors are tuned on, and what they are judged on.
     scenes : list of Scene
         Of `judged`, before they were counted.
-    removed : list of (Judged, array)
+    validation_removed, removed : list of (Judged, array)
         The same patterns without some of their disks, and where these were.
     scans : dict
         Simulated multilayers by name, counted.
@@ -65,6 +71,7 @@ class Bench:
     validation: list[Judged]
     judged: list[Judged]
     scenes: list[Scene]
+    validation_removed: list[tuple[Judged, Array]]
     removed: list[tuple[Judged, Array]]
     scans: dict[str, xr.Dataset]
 
@@ -112,19 +119,24 @@ def make_bench(
             make_library(name, path, patterns=PATTERNS, progress=report)
     tuning = open_scenes(paths["validation"], every=every)
     scenes = open_scenes(paths[which], every=every)
-    judged = [scene.judged() for scene in scenes]
-    removed = []
-    for scene, j in zip(scenes, judged, strict=True):
-        without, places = remove_disks(scene, j)
-        removed.append((without.judged(), places))
+    validation, judged = ([s.judged() for s in part] for part in (tuning, scenes))
     known = {} if scans is None else {k: Path(scans) / f"{k}.zarr" for k in SETS}
     return Bench(
-        validation=[scene.judged() for scene in tuning],
+        validation=validation,
         judged=judged,
         scenes=scenes,
-        removed=[(j, p) for j, p in removed if len(p)],
+        validation_removed=_removed(tuning, validation),
+        removed=_removed(scenes, judged),
         scans={k: counted_scan(p) for k, p in known.items() if p.exists()},
     )
+
+
+def _removed(
+    scenes: Sequence[Scene], judged: Sequence[Judged]
+) -> list[tuple[Judged, Array]]:
+    """Patterns without some of their disks, and where these were, if there are any."""
+    pairs = (remove_disks(s, j) for s, j in zip(scenes, judged, strict=True))
+    return [(without.judged(), places) for without, places in pairs if len(places)]
 
 
 def judge(name: str, bench: Bench, out: str | Path, progress: Progress) -> Path:
@@ -163,6 +175,7 @@ def judge(name: str, bench: Bench, out: str | Path, progress: Progress) -> Path:
         "position": _positions(errors),
         "structure_factor": by_thickness(found, bench.judged, GROUPS["thickness"]),
         "completion": _completion(contender, found, bench),
+        "strict": _strict(contender, candidates, bench, progress),
         "dose": _dose(contender, bench, progress),
         "cost": _cost(contender),
         "strain": _strain(contender, bench, progress),
@@ -244,6 +257,29 @@ def _completion(
             counted[1] += all_
     counts["removed"] = list(removed_rate(contender.find, bench.removed))
     return counts
+
+
+def _strict(
+    contender: Contender,
+    candidates: Sequence[Found],
+    bench: Bench,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Judge with a threshold at which few removed disks of validation are found."""
+    limit, removed = contender.threshold, bench.validation_removed
+    lured = [contender.candidates(j) for j, _ in removed]
+    progress(f"{contender.name}: strict", 1, 1)
+    value = strict_value(lured, removed, limit.ranking, INVENTED)
+    strict = Threshold(limit.ranking, max(value, limit.value))
+    tallies = [
+        tally(strict(c), j) for c, j in zip(candidates, bench.judged, strict=True)
+    ]
+    hits = removed_rate(lambda j: strict(contender.candidates(j)), bench.removed)
+    return {
+        "threshold": asdict(strict),
+        "all": _rates(total(tallies)),
+        "removed": list(hits),
+    }
 
 
 def _dose(contender: Contender, bench: Bench, progress: Progress) -> dict[str, Any]:

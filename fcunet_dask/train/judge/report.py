@@ -38,6 +38,7 @@ def report(results: Results) -> str:
         ("Position on the same disks", _shared(results)),
         ("Structure factor", _structure(figures)),
         ("False disks", _completion(figures)),
+        ("When fewer may be invented", _strict(figures)),
         ("Dose", _dose(figures)),
         ("Cost", _cost(figures)),
         *((f"Strain, {k}", _strain(figures, k)) for k in _scan_names(figures)),
@@ -66,12 +67,12 @@ def _settings(figures: Mapping[str, dict[str, Any]]) -> str:
     rows = []
     for name, f in figures.items():
         options = ", ".join(f"{k} {v}" for k, v in f["options"].items())
-        limit = f["threshold"]
-        least = (
-            f"{limit['ranking']} ≥ {limit['value']:.3g}" if limit["value"] else _DASH
-        )
-        rows.append([name, options or "as shipped", least])
+        rows.append([name, options or "as shipped", _least(f["threshold"])])
     return table(["detector", "options", "detections that count"], rows)
+
+
+def _least(limit: Mapping[str, Any]) -> str:
+    return f"{limit['ranking']} ≥ {limit['value']:.3g}" if limit["value"] else _DASH
 
 
 def _detection(figures: Mapping[str, dict[str, Any]]) -> str:
@@ -177,6 +178,18 @@ def _completion(figures: Mapping[str, dict[str, Any]]) -> str:
     ]
     header = ["detector", "removed disks", "systematic absences",
               "other invisible reflections", "between reflections"]  # fmt: skip
+    return table(header, rows)
+
+
+def _strict(figures: Mapping[str, dict[str, Any]]) -> str:
+    rows = []
+    for name, f in figures.items():
+        strict = f["strict"]
+        rates = [number(strict["all"][k]) for k in ("precision", "recall", "f1")]
+        found = f"{strict['removed'][0]} of {strict['removed'][1]}"
+        rows.append([name, _least(strict["threshold"]), *rates, found])
+    header = ["detector", "detections that count", "precision", "recall", "F1",
+              "removed disks found"]  # fmt: skip
     return table(header, rows)
 
 

@@ -105,6 +105,11 @@ class Judged:
         return float(self.condition["radius"])
 
     @property
+    def edge(self) -> float:
+        """Of the disks' blurred edge, px."""
+        return max(float(self.probe.attrs["edge"]), _LEAST_EDGE)
+
+    @property
     def tolerance(self) -> float:
         """Distance within which a detection belongs to a reflection, px."""
         return max(2.0, 0.5 * self.radius)

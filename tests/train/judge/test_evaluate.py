@@ -26,7 +26,7 @@ def results(scenes, judged, tmp_path_factory):
             remove_disks(s, j) for s, j in zip(scenes, judged, strict=True)
         )
     ]
-    bench = Bench(judged, judged, scenes, removed, {})
+    bench = Bench(judged, judged, scenes, removed, removed, {})
     app = typer.Typer()
     app.command()(command)
     with pytest.MonkeyPatch.context() as patch:
@@ -54,6 +54,17 @@ def test_flat_disks_are_found_by_both(results):
         assert len(errors.error) == result["position"]["all"]["disks"]
     # the fit is made for such disks
     assert figures["template"][1].rmse < figures["correlation"][1].rmse
+
+
+def test_the_strict_threshold_finds_fewer(results):
+    """None of the eight removed disks: one in 400 are asked for."""
+    _, figures = results
+    for result, _ in figures.values():
+        strict, usual = result["strict"], result["threshold"]
+        assert strict["threshold"]["ranking"] == usual["ranking"]
+        assert strict["threshold"]["value"] >= usual["value"]
+        assert strict["removed"] == [0, result["completion"]["removed"][1]]
+        assert strict["all"]["recall"] <= result["detection"]["all"]["recall"]
 
 
 def test_figures_are_plain_json(results):
