@@ -1,7 +1,6 @@
 """The one place that maps functions over the blocks of a scan; it knows no physics."""
 
 import itertools
-import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,15 +9,13 @@ from typing import Any, Protocol
 import dask.array as da
 import numpy as np
 import xarray as xr
-from dask import config
-from dask.base import compute
 from dask.delayed import Delayed, delayed
 from dask.highlevelgraph import HighLevelGraph
 from dask.tokenize import tokenize
 
+from fcunet_dask._bands import compute_band
 from fcunet_dask._computing import computing
 from fcunet_dask._source import BlockSource, source_of
-from fcunet_dask.errors import ComputeError
 from fcunet_dask.types import Array
 
 BAND = 5_000
@@ -200,7 +197,7 @@ def commit_patterns(
     task = delayed(_commit_given, pure=False)
     shared = delayed((function, store), pure=False, traverse=False)
     for band in _bands(store.pending(), BAND):
-        _compute([task(shared, b, data[store.region(b)]) for b in band])
+        compute_band([task(shared, b, data[store.region(b)]) for b in band])
 
 
 def commit_blocks(function: RegionFunction, store: Store) -> None:
@@ -244,7 +241,7 @@ def _each_block(
 ) -> None:
     size = blocks_in_task(len(blocks))
     for band in _bands(blocks, BAND * size):
-        _compute([_band_graph(task, shared, band, size)])
+        compute_band([_band_graph(task, shared, band, size)])
 
 
 def blocks_in_task(blocks: int) -> int:
@@ -273,22 +270,6 @@ def _band_graph(
     # a layer keeps what `dask.annotate` says of it, such as resources of workers
     layers = HighLevelGraph.from_collections(name, graph)
     return Delayed(f"{name}-all", layers, layer=name)
-
-
-def _compute(tasks: Sequence[Delayed]) -> None:
-    with config.set({"optimization.fuse.active": False}):
-        try:
-            compute(*tasks)
-        except Exception as error:
-            distributed = sys.modules.get("distributed")
-            if distributed and isinstance(error, distributed.KilledWorker):
-                msg = (
-                    f"workers died again and again ({error}): most often they had too "
-                    "little memory for a block: give them more, or open the scan with "
-                    "smaller blocks; what is finished is kept: run again"
-                )
-                raise ComputeError(msg) from error
-            raise
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,19 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 
 import numpy as np
 import pyarrow.parquet
 import pytest
+from distributed import Client
 from fcunet_dask import save_scan, survey
 from fcunet_dask.errors import ParameterError, StoreError
+from fcunet_dask.peaks import BlockPeaks
 from fcunet_dask.pipeline import Settings, detect, open_results
 from fcunet_dask.pipeline.survey import Scanned, write_table
 
@@ -226,3 +231,101 @@ def test_the_command_ends_with_one_where_a_scan_failed(folder):
     assert "1 of 2 scans failed" in bad.stderr
     assert [bad.stdout.count(f"{number}/2 ") for number in (1, 2)] == [1, 1]
     assert [r["state"] for r in table(folder / "out")] == ["done", "failed"]
+
+
+@pytest.fixture
+def client():
+    """Two workers in this process, so that what is patched is patched for them."""
+    with Client(
+        processes=False, n_workers=2, threads_per_worker=1, dashboard_address=":0"
+    ) as client:
+        yield client
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    """Each block takes a fifth of a second; which scans are worked on is noted."""
+    find = BlockPeaks.__call__
+    begun = []
+
+    def slowly(self, block):
+        begun.append(time.monotonic())
+        time.sleep(0.2)
+        return find(self, block)
+
+    monkeypatch.setattr(BlockPeaks, "__call__", slowly)
+    return begun
+
+
+def test_side_by_side_is_as_one_after_another(folder, quick, client):
+    paths = sorted(folder.glob("*.zarr"))
+    most, now = 0, []
+
+    def watch(rows):
+        nonlocal most
+        now.append(threading.current_thread().name)
+        most = max(most, sum(r.state == "running" for r in rows))
+
+    together = survey(paths, folder / "together", at_once=3, report=watch)
+    assert most == 3
+    alone = survey(paths, folder / "alone", at_once=1)
+    assert [r.state for r in together] == ["done", "failed", "done", "failed"]
+    for one, other in zip(together, alone, strict=True):
+        kept = ("scan", "state", "error", "rows", "columns", "strain_xx", "sigma")
+        assert str([getattr(one, k) for k in kept]) == str(
+            [getattr(other, k) for k in kept]
+        )
+    for name in ("a", "c"):
+        one, other = (
+            open_results(folder / f / f"{name}.zarr") for f in ("together", "alone")
+        )
+        for variable in ("bragg_q", "g1", "strain_xx", "strain_xy_std"):
+            np.testing.assert_array_equal(one[variable], other[variable])
+    assert [r["state"] for r in table(folder / "together")] == [
+        r.state for r in together
+    ]
+
+
+def test_on_a_cluster_two_run_at_once(folder, quick, client, slow):
+    running = []
+    survey(
+        [folder / "a.zarr", folder / "c.zarr"],
+        folder / "out",
+        report=lambda rows: running.append([r.state for r in rows].count("running")),
+    )
+    assert max(running) == 2
+
+
+def test_an_interrupt_stops_all_of_them(folder, quick, client, slow):
+    """Nothing is computed behind the user's back, and all of it can be gone on with."""
+    paths = [folder / "a.zarr", folder / "c.zarr"]
+    blocks = {"blocks": (1, 1)}
+
+    def interrupt(rows):
+        if all(r.state == "running" for r in rows):
+            threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        survey(paths, folder / "out", report=interrupt, **blocks)
+    assert time.monotonic() - began < 6  # all 78 blocks take 8 s
+    done = len(slow)
+    assert 0 < done < 60
+    time.sleep(0.6)
+    assert len(slow) <= done + 1  # that a worker had begun
+    assert {r["state"] for r in table(folder / "out")} == {"pending"}
+    rows = survey(paths, folder / "out", **blocks)
+    assert [r.state for r in rows] == ["done", "done"]
+    assert len(slow) <= 78 + 4  # what was committed was not done again
+
+
+def test_several_at_once_need_a_cluster(folder):
+    with pytest.raises(ParameterError, match="at_once must be at least 1, and without"):
+        survey([folder / "a.zarr"], folder / "out", at_once=2)
+    with pytest.raises(ParameterError, match="at_once must be at least 1"):
+        survey([folder / "a.zarr"], folder / "out", at_once=0)
+
+
+def test_a_scan_that_is_named_twice_is_one(folder, quick):
+    rows = survey([folder / "a.zarr", folder / "a.zarr"], folder / "out")
+    assert [r.state for r in rows] == ["done"]

@@ -41,6 +41,10 @@ def survey(
     detector: Annotated[str, Option(help="Name of the disk detector.")] = "template",
     cluster: Cluster = "none",
     workers: Workers = 0,
+    at_once: Annotated[
+        int | None,
+        Option(min=1, help="Scans at once; on a cluster 2, elsewhere 1."),
+    ] = None,
     overwrite: Annotated[
         bool, Option("--overwrite", help="Replace results of other settings.")
     ] = False,
@@ -63,7 +67,8 @@ def survey(
             out,
             settings=settings,
             overwrite=overwrite,
-            report=_say,
+            at_once=at_once,
+            report=_Sayer(),
             dataset=dataset,
             scan_shape=scan_shape_of(scan_shape),
         )
@@ -76,11 +81,18 @@ def survey(
         sys.exit(1)
 
 
-def _say(rows: Sequence[Scanned]) -> None:
-    """Say when a scan is through: scans run in their order."""
-    begun = [row for row in rows if row.state != "pending"]
-    if begun[-1].state in ("done", "failed"):
-        console.print(f"{len(begun)}/{len(rows)} {begun[-1].scan}: {begun[-1].state}")
+class _Sayer:
+    """Says when a scan is through."""
+
+    def __init__(self) -> None:
+        self.said: set[int] = set()
+
+    def __call__(self, rows: Sequence[Scanned]) -> None:
+        through = {i for i, r in enumerate(rows) if r.state in ("done", "failed")}
+        for i in sorted(through - self.said):
+            self.said.add(i)
+            text = f"{len(self.said)}/{len(rows)} {rows[i].scan}: {rows[i].state}"
+            console.print(text)
 
 
 def _table(rows: list[Scanned]) -> Table:

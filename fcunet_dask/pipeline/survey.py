@@ -1,10 +1,12 @@
 """Many scans in one go: one table, and no scan's failure is another's."""
 
 import json
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from concurrent.futures import CancelledError
+from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from io import BytesIO
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 import xarray as xr
 
+from fcunet_dask._bands import cluster_client
 from fcunet_dask._commit import BlockStore, writing
 from fcunet_dask._places import is_url, located, place
 from fcunet_dask.errors import (
@@ -26,8 +29,11 @@ from fcunet_dask.io import open_scan
 from fcunet_dask.pipeline.identity import source_identity
 from fcunet_dask.pipeline.run import run
 from fcunet_dask.pipeline.settings import Settings
+from fcunet_dask.pipeline.side_by_side import side_by_side
 
 TABLE: Final = "survey.parquet"
+AT_ONCE: Final = 2
+"""Scans at once on a cluster, unless told."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,10 +100,11 @@ def survey(
     *,
     settings: Settings | None = None,
     overwrite: bool = False,
+    at_once: int | None = None,
     report: Callable[[Sequence[Scanned]], None] = lambda rows: None,
     **options: Any,
 ) -> list[Scanned]:
-    """Run many scans, one after another, each on all workers.
+    """Run many scans, each on all workers.
 
     Results go to ``<out_folder>/<name of the scan>.zarr``, and after every scan the table
     of all of them to ``survey.parquet``. The same survey again goes on: what is done is
@@ -114,20 +121,25 @@ def survey(
         For every scan.
     overwrite : bool
         Whether to replace results of other settings.
+    at_once : int, optional
+        Scans that run side by side, so that workers need not wait while another begins or
+        ends; each takes memory of this process. By default two on a Dask cluster, and
+        one where this process computes.
     report : callable
-        Called with all rows whenever one changes.
+        Called with all rows whenever one changes; by one thread at a time.
     **options
         As `open_scan` takes them.
 
     Returns
     -------
     list of Scanned
-        One a scan, in their order; those that failed say why.
+        One a scan, in their order; those that failed say why. A scan that is named twice
+        is one.
 
     Raises
     ------
     ParameterError
-        If there are no scans, or they are one string.
+        If there are no scans, or they are one string; or `at_once` is no number of them.
     MissingDependencyError
         If pyarrow is not installed.
     StoreError
@@ -137,7 +149,8 @@ def survey(
     if isinstance(scans, str | Path):
         msg = f"scans must be a list of paths, got one: pass [{str(scans)!r}]"
         raise ParameterError(msg)
-    paths = [located(s) for s in scans]
+    at_once = _at_once(at_once)
+    paths = list(dict.fromkeys(located(s) for s in scans))
     if not paths:
         msg = "no scans: the pattern matches no file"
         raise ParameterError(msg)
@@ -149,15 +162,33 @@ def survey(
 
     others = [row for row in table if row.scan not in paths and row.out not in outs]
 
-    def note(index: int, row: Scanned) -> None:
-        rows[index] = row
-        write_table([*rows, *others], folder)
-        report(rows)
+    one_at_a_time = threading.Lock()
 
-    for i, row in enumerate(rows):
-        note(i, Scanned(scan=row.scan, out=row.out, state="running"))
+    def note(index: int, row: Scanned) -> None:
+        with one_at_a_time:
+            rows[index] = row
+            write_table([*rows, *others], folder)
+            report(rows)
+
+    def work(i: int) -> None:
+        row = Scanned(scan=paths[i], out=outs[i])
+        note(i, replace(row, state="running"))
         note(i, _run_one(row, settings or Settings(), options, overwrite=overwrite))
+
+    side_by_side(work, len(paths), at_once)
     return rows
+
+
+def _at_once(wanted: int | None) -> int:
+    if wanted is None:
+        return 1 if cluster_client() is None else AT_ONCE
+    if wanted < 1 or (wanted > 1 and cluster_client() is None):
+        msg = (
+            f"at_once must be at least 1, and without a Dask cluster 1, got {wanted}: "
+            "connect_cluster gives one"
+        )
+        raise ParameterError(msg)
+    return wanted
 
 
 def _run_one(
@@ -175,6 +206,8 @@ def _run_one(
             results = run(scan, row.out, settings=settings, overwrite=True)
         known |= _figures(results)
         state, error = "done", ""
+    except CancelledError:
+        state, error = "pending", ""
     except StoreInUseError as reason:
         state, error = "running", str(reason)
     except Exception as reason:  # noqa: BLE001 - the others are to be run all the same
