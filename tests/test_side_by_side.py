@@ -5,6 +5,8 @@ import time
 
 import dask
 import pytest
+from distributed import Client
+from fcunet_dask._bands import cluster_client
 from fcunet_dask.pipeline.side_by_side import side_by_side
 
 
@@ -52,3 +54,15 @@ def test_what_is_set_for_the_while_is_undone():
     before = dask.config.get("optimization.fuse.active", "none")
     side_by_side(lambda i: time.sleep(0.01 * i), 4, 4)
     assert dask.config.get("optimization.fuse.active", "none") == before
+
+
+def test_the_current_client_is_that_of_all_threads():
+    with (
+        Client(
+            processes=False, n_workers=1, dashboard_address=":0", set_as_default=False
+        ) as client,
+        client.as_current(),
+    ):
+        found = []
+        side_by_side(lambda i: found.append(cluster_client()), 3, 2)
+        assert found == [client] * 3

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextvars import copy_context
 from typing import Final
 
 from dask import config
@@ -42,7 +43,8 @@ def side_by_side(work: Callable[[int], None], number: int, at_once: int) -> None
 
 def _threads(work: Callable[[int], None], number: int, at_once: int) -> None:
     with ThreadPoolExecutor(at_once, thread_name_prefix="run") as pool:
-        futures = [pool.submit(work, i) for i in range(number)]
+        # the client that is current, if it is not the default, is so in a context
+        futures = [pool.submit(copy_context().run, work, i) for i in range(number)]
         try:
             for future in as_completed(futures):
                 future.result()
