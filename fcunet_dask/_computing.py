@@ -3,7 +3,9 @@
 import ctypes
 import os
 import sys
-from contextlib import AbstractContextManager, suppress
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache, lru_cache
 from typing import Any, Final
 
@@ -16,15 +18,51 @@ _LARGEST: Final = 32 * 2**20
 """Bytes up to which freed memory may be kept for the next array: glibc's own limit."""
 
 
-def computing() -> AbstractContextManager[Any]:
-    """Return the context in which a block is computed.
+@contextmanager
+def computing() -> Iterator[None]:
+    """Compute a block in this context.
 
     Matrices are small: more threads of BLAS would wait for one another. Products split
     over threads may also round differently; blocks are to have the same bytes on any
     number of workers.
     """
     _keep_memory()
-    return _libraries(len(sys.modules)).limit(limits=1)
+    libraries = _libraries(len(sys.modules))
+    with (
+        _blas.one_thread(libraries),
+        libraries.select(user_api="openmp").limit(limits=1),
+    ):
+        yield
+
+
+class _Blas:
+    """Its threads are the process's: the first that computes limits them.
+
+    The last that ends takes that back; those of OpenMP are each thread's own.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.inside = 0
+        self.restore: Callable[[], Any] = int
+
+    @contextmanager
+    def one_thread(self, libraries: ThreadpoolController) -> Iterator[None]:
+        with self.lock:
+            limits = libraries.select(user_api="blas").limit(limits=1)
+            if not self.inside:
+                self.restore = limits.restore_original_limits
+            self.inside += 1
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.inside -= 1
+                if not self.inside:
+                    self.restore()
+
+
+_blas: Final = _Blas()
 
 
 @lru_cache(maxsize=1)
