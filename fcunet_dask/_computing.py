@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from functools import cache, lru_cache
 from typing import Any, Final
 
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import OpenBLASController, ThreadpoolController
 
 _OF_NANNIES: Final = "65536"
 """What Dask's nannies set ``MALLOC_TRIM_THRESHOLD_`` to."""
@@ -48,21 +48,32 @@ class _Blas:
 
     @contextmanager
     def one_thread(self, libraries: ThreadpoolController) -> Iterator[None]:
-        with self.lock:
-            limits = libraries.select(user_api="blas").limit(limits=1)
+        blas = libraries.select(user_api="blas")
+        with self.lock, _control():
+            limits = blas.limit(limits=1)
             if not self.inside:
                 self.restore = limits.restore_original_limits
             self.inside += 1
         try:
             yield
         finally:
-            with self.lock:
+            with self.lock, _control():
                 self.inside -= 1
                 if not self.inside:
                     self.restore()
 
 
 _blas: Final = _Blas()
+
+
+@contextmanager
+def _control() -> Iterator[None]:
+    """Let this thread limit OpenBLAS: else only the one that did so first may."""
+    OpenBLASController.clear_controlling_thread(force=True)
+    try:
+        yield
+    finally:
+        OpenBLASController.clear_controlling_thread(force=True)
 
 
 @lru_cache(maxsize=1)
