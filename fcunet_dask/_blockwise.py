@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import cloudpickle
 import dask.array as da
 import numpy as np
 import xarray as xr
@@ -195,7 +196,7 @@ def commit_patterns(
         return
     data = _whole_in_q(pattern.data)
     task = delayed(_commit_given, pure=False)
-    shared = delayed((function, store), pure=False, traverse=False)
+    shared = delayed(_Shared(function, store), pure=False, traverse=False)
     for band in _bands(store.pending(), BAND):
         compute_band([task(shared, b, data[store.region(b)]) for b in band])
 
@@ -233,11 +234,13 @@ def verify_blocks(store: Store) -> None:
     store : Store
         What was filled.
     """
-    _each_block(_verify_batch, store, store.committed())
+    _each_block(_verify_batch, _Shared(None, store), store.committed())
 
 
 def _each_block(
-    task: Callable[[Any, Array], None], shared: Any, blocks: list[tuple[int, int]]
+    task: "Callable[[_Shared, Array], None]",
+    shared: "_Shared",
+    blocks: list[tuple[int, int]],
 ) -> None:
     size = blocks_in_task(len(blocks))
     for band in _bands(blocks, BAND * size):
@@ -255,8 +258,8 @@ def _bands(blocks: list[tuple[int, int]], size: int) -> Iterator[list[tuple[int,
 
 
 def _band_graph(
-    task: Callable[[Any, Array], None],
-    shared: Any,
+    task: "Callable[[_Shared, Array], None]",
+    shared: "_Shared",
     band: list[tuple[int, int]],
     size: int,
 ) -> Delayed:
@@ -272,12 +275,28 @@ def _band_graph(
     return Delayed(f"{name}-all", layers, layer=name)
 
 
-@dataclass(frozen=True, slots=True)
 class _Shared:
-    """What all tasks of a band have in common; it travels once."""
+    """What all tasks of a band have in common; it travels once.
 
-    function: RegionFunction
-    store: Store
+    As bytes that a task opens: a worker that cannot, because it does not see the store,
+    would otherwise lose its scheduler, and the next one after it.
+    """
+
+    def __init__(self, function: Any, store: Store) -> None:
+        self.opened: tuple[Any, Store] | None = (function, store)
+        self.closed = b""
+
+    def open(self) -> tuple[Any, Store]:
+        """Return function and store."""
+        if self.opened is None:
+            self.opened = cloudpickle.loads(self.closed)
+        return self.opened
+
+    def __getstate__(self) -> bytes:
+        return self.closed or cloudpickle.dumps(self.opened)
+
+    def __setstate__(self, closed: bytes) -> None:
+        self.opened, self.closed = None, closed
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +311,7 @@ class _OfSource:
 
 
 def _commit_batch(shared: _Shared, block_ids: Array) -> None:
-    function, store = shared.function, shared.store
+    function, store = shared.open()
     for y, x in block_ids.tolist():
         if not store.has((y, x)):
             store.expect_room((y, x))
@@ -301,15 +320,14 @@ def _commit_batch(shared: _Shared, block_ids: Array) -> None:
             store.write((y, x), values)
 
 
-def _verify_batch(store: Store, block_ids: Array) -> None:
+def _verify_batch(shared: _Shared, block_ids: Array) -> None:
+    _, store = shared.open()
     for y, x in block_ids.tolist():
         store.verify((y, x))
 
 
-def _commit_given(
-    shared: tuple[BlockFunction, Store], block_id: tuple[int, int], data: Array
-) -> None:
-    function, store = shared
+def _commit_given(shared: _Shared, block_id: tuple[int, int], data: Array) -> None:
+    function, store = shared.open()
     store.expect_room(block_id)
     with computing():
         values = function(data)

@@ -1,12 +1,14 @@
 """Functions over the blocks of a scan: one task each, and nothing else."""
 
 import functools
+import os
 
 import dask
 import dask.array as da
 import numpy as np
 import pytest
 import xarray as xr
+from distributed import Client, LocalCluster
 from fcunet_dask import _blockwise, open_scan, save_scan
 from fcunet_dask._blockwise import (
     commit_blocks,
@@ -16,6 +18,7 @@ from fcunet_dask._blockwise import (
     verify_blocks,
 )
 from fcunet_dask._commit import ArraySpec, BlockStore
+from fcunet_dask.errors import StoreError
 from fcunet_dask.schema import SCAN, Q
 
 WIDTHS = {"total": (), "corner": (2, 3)}
@@ -235,3 +238,25 @@ def test_map_positions_keeps_positions_apart():
     assert found.dims == (*SCAN, "result")
     np.testing.assert_array_equal(found[..., 0], first * 3)
     np.testing.assert_array_equal(found[..., 1], first * 2)
+
+
+class Elsewhere(Store):
+    """A store that this machine sees and its workers do not."""
+
+    def __reduce__(self):
+        return unseen, ("/mnt/notebook/out",)
+
+
+def unseen(location):
+    msg = f"{location} is no store that this package wrote"
+    raise StoreError(msg)
+
+
+def test_a_store_that_workers_do_not_see_is_an_error_and_costs_no_worker(data):
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, dashboard_address=":0"
+    ) as cluster, Client(cluster) as client:  # fmt: skip
+        before = client.submit(os.getpid, pure=False).result()
+        with pytest.raises(StoreError, match="/mnt/notebook/out is no store"):
+            commit_blocks(work, Elsewhere(data.shape[:2]))
+        assert client.submit(os.getpid, pure=False).result(timeout=30) == before
