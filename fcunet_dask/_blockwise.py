@@ -1,6 +1,7 @@
 """The one place that maps functions over the blocks of a scan; it knows no physics."""
 
 import itertools
+import platform
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from dask.tokenize import tokenize
 from fcunet_dask._bands import compute_band
 from fcunet_dask._computing import computing
 from fcunet_dask._source import BlockSource, source_of
+from fcunet_dask.errors import StoreError
 from fcunet_dask.types import Array
 
 BAND = 5_000
@@ -287,9 +289,22 @@ class _Shared:
         self.closed = b""
 
     def open(self) -> tuple[Any, Store]:
-        """Return function and store."""
+        """Return function and store.
+
+        Raises
+        ------
+        StoreError
+            If they cannot be opened here.
+        """
         if self.opened is None:
-            self.opened = cloudpickle.loads(self.closed)
+            try:
+                self.opened = cloudpickle.loads(self.closed)
+            except Exception as error:
+                msg = (
+                    f"{error} (seen from a worker on {platform.node()}): choose an output "
+                    "and a scan that all workers see, and give them the same packages"
+                )
+                raise StoreError(msg) from error
         return self.opened
 
     def __getstate__(self) -> bytes:

@@ -43,11 +43,14 @@ class BlockSource(Protocol):
 
 
 _SOURCES: dict[str, BlockSource] = {}
+_OPENED: dict[str, int] = {}
+"""Stamps of their files when they were opened."""
 
 
 def remember(array: da.Array, source: BlockSource) -> None:
     """Note that `array`, whole and unchanged, can be read through `source`."""
     _SOURCES[array.name] = source
+    _OPENED[array.name] = stamp(source.path)
 
 
 def source_of(array: Any) -> BlockSource | None:
@@ -58,6 +61,23 @@ def source_of(array: Any) -> BlockSource | None:
 def unread_paths(array: Any) -> set[str]:
     """Return the files that `array` will be read from when it is computed."""
     return {source.path for source in _unread(array).values()}
+
+
+def refuse_replaced(array: Any) -> None:
+    """Refuse an array whose file is another one than when it was opened.
+
+    Raises
+    ------
+    ReaderError
+        If it was changed, replaced or removed.
+    """
+    for name, source in _unread(array).items():
+        if stamp(source.path) != _OPENED[name]:
+            msg = (
+                f"{source.path}: the file was changed or replaced since the scan was "
+                "opened: open it again, once it is whole"
+            )
+            raise ReaderError(msg)
 
 
 def _unread(array: Any) -> dict[str, BlockSource]:

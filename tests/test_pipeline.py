@@ -6,6 +6,7 @@ import dask
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 from fcunet_dask import (
     Calibration,
     connect_cluster,
@@ -16,7 +17,7 @@ from fcunet_dask import (
     simulate_scan,
 )
 from fcunet_dask._commit import BlockStore
-from fcunet_dask.errors import ParameterError, StoreError
+from fcunet_dask.errors import ParameterError, ReaderError, StoreError
 from fcunet_dask.model import Peaks
 from fcunet_dask.pipeline import Settings, open_results
 from fcunet_dask.schema import (
@@ -38,10 +39,11 @@ def same(a, b):
 class Echo:
     """Finds what it was told, and counts how often it was asked."""
 
-    __slots__ = ("calls", "detector", "fails_at")
+    __slots__ = ("before", "calls", "detector", "fails_at")
 
     def __init__(self, detector, fails_at=None):
         self.detector, self.fails_at, self.calls = detector, fails_at, 0
+        self.before = int
 
     def __dask_tokenize__(self):
         return self.detector.token  # how often it was asked does not make it another
@@ -52,6 +54,7 @@ class Echo:
 
     def __call__(self, patterns):
         self.calls += 1
+        self.before(self.calls)
         if self.calls == self.fails_at:
             msg = "the power went out"
             raise RuntimeError(msg)
@@ -147,6 +150,55 @@ def test_files_that_went_missing_are_no_results(stored, tmp_path, detector):
     with pytest.raises(StoreError, match="strain_xx has"):
         open_results(out)
     same(run(stored, out, detector=Echo(detector)), before)
+
+
+@pytest.mark.parametrize("suffix", ["npy", "zarr"])
+def test_a_scan_that_was_replaced_while_open_is_not_mixed_in(
+    suffix, scan, tmp_path, detector
+):
+    """Nor is one that is replaced while it is read."""
+
+    def write(pattern):
+        if suffix == "npy":
+            np.save(file, pattern.values)
+        else:
+            save_scan(pattern.to_dataset(), file, shard=(4, 4), overwrite=True)
+
+    file = tmp_path / f"scan.{suffix}"
+    write(scan.pattern)
+    opened = open_scan(file, blocks=(4, 4))
+    with dask.config.set(scheduler="synchronous"):
+        with pytest.raises(RuntimeError, match="power"):
+            run(opened, tmp_path / "a", detector=Echo(detector, fails_at=2))
+        write(scan.pattern[:, ::-1])
+        again = Echo(detector)
+        with pytest.raises(ReaderError, match=r"changed or replaced since"):
+            run(opened, tmp_path / "a", detector=again)
+        assert again.calls == 0
+        late = Echo(detector)
+        late.before = lambda calls: calls == 2 and write(scan.pattern)
+        with pytest.raises(ReaderError, match=r"changed or replaced since"):
+            run(open_scan(file, blocks=(4, 4)), tmp_path / "b", detector=late)
+    with pytest.raises(StoreError, match="is not finished"):
+        open_results(tmp_path / "b")
+
+
+def test_a_foreign_store_that_was_filled_meanwhile_is_another_scan(
+    scan, tmp_path, detector
+):
+    """Half of its chunks were there at first."""
+    file = tmp_path / "scan.zarr"
+    array = zarr.open_group(file, mode="w").create_array(
+        "pattern", shape=scan.pattern.shape, chunks=(3, 4, 96, 112), dtype="float32"
+    )
+    array[:3] = scan.pattern.values[:3]
+    run(file, tmp_path / "out", detector=Echo(detector))
+    same_again = Echo(detector)
+    run(file, tmp_path / "out", detector=same_again)
+    assert same_again.calls == 0
+    array[3:] = scan.pattern.values[3:]
+    with pytest.raises(StoreError, match="sample"):
+        run(file, tmp_path / "out", detector=Echo(detector))
 
 
 def a_file(array):

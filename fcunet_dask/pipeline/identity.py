@@ -1,23 +1,27 @@
 """By what a run knows its own output again: the settings, not what was measured."""
 
+import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from hashlib import blake2b
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import xarray as xr
 from dask.tokenize import tokenize
 
-from fcunet_dask._source import source_of
+from fcunet_dask._source import BlockSource, source_of
 from fcunet_dask.errors import ParameterError
 from fcunet_dask.io import open_scan
 from fcunet_dask.model import DiskDetector
 from fcunet_dask.model.weights import find_weights
 from fcunet_dask.pipeline.settings import Settings
 from fcunet_dask.schema import MASK, PATTERN, PATTERN_STATUS, PROBE, Q
+
+_SIDE: Final = 6
+"""Rows, and columns, that tell a scan by its patterns."""
 
 
 def detection_identity(scan: xr.Dataset, settings: Settings) -> dict[str, Any]:
@@ -78,14 +82,28 @@ def source_identity(scan: xr.Dataset) -> dict[str, Any]:
     """Return what the patterns are, wherever they lie: files are moved and renamed.
 
     The digest that a native store keeps of its content; of other files their size and
-    time of change; of a part of a file, or an array in memory, the Dask token.
+    time of change; of a foreign Zarr array, whose chunks change behind that, a hash of
+    some of its patterns, too; of a part of a file, or an array in memory, the Dask token.
     """
     source = dict(scan.attrs.get("source", {}))
     source.pop("path", None)
     data = scan[PATTERN.name].data
-    if source_of(data) is None:
+    whole = source_of(data)
+    if whole is None:
         source["token"] = tokenize(data)
+    elif source.get("reader") == "zarr":
+        source["sample"] = _sample(whole, data.shape)
     return source
+
+
+def _sample(source: BlockSource, shape: tuple[int, ...]) -> str:
+    """Hash of up to 36 patterns from all over the scan."""
+    digest = blake2b(digest_size=16)
+    y, x = (np.unique(np.linspace(0, n - 1, _SIDE).astype(int)) for n in shape[:2])
+    for row, column in itertools.product(y.tolist(), x.tolist()):
+        box = slice(row, row + 1), slice(column, column + 1), slice(None), slice(None)
+        digest.update(source.read(box).tobytes())
+    return digest.hexdigest()
 
 
 def expect_results_of(scan: xr.Dataset, results: xr.Dataset) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 
 from fcunet_dask._axes import calibration_of, detector_axes, rescaled
+from fcunet_dask._source import refuse_replaced
 from fcunet_dask.calibration import Calibration
 from fcunet_dask.errors import ParameterError
 from fcunet_dask.io import open_scan
@@ -35,8 +36,8 @@ def prepare_scan(scan: str | Path | xr.Dataset, settings: Settings) -> xr.Datase
     Raises
     ------
     ReaderError, SchemaError, ParameterError
-        If it is no scan, its pixels are not square, or a region of the settings holds
-        no position of it.
+        If it is no scan, or no longer the file that was opened, its pixels are not
+        square, or a region of the settings holds no position of it.
     """
     if not isinstance(scan, xr.Dataset):
         _refuse_array(scan)
@@ -44,6 +45,7 @@ def prepare_scan(scan: str | Path | xr.Dataset, settings: Settings) -> xr.Datase
     elif settings.calibration is not None:
         scan = _recalibrated(validate(scan, PATTERN), settings.calibration)
     validate(scan, PATTERN)
+    refuse_replaced(scan[PATTERN.name].data)
     calibration = calibration_of(scan)
     detector_axes(scan)
     scan = scan.assign_attrs(calibration=calibration.to_dict())

@@ -10,6 +10,7 @@ from fcunet_dask._blockwise import commit_patterns, verify_blocks
 from fcunet_dask._commit import BlockStore
 from fcunet_dask._computing import computing
 from fcunet_dask._places import located
+from fcunet_dask._source import refuse_replaced
 from fcunet_dask.model import DiskDetector
 from fcunet_dask.peaks import block_peaks
 from fcunet_dask.pipeline.detect import (
@@ -113,6 +114,7 @@ def _fill(
     with reported(store, "disks", progress):
         work = block_peaks(scan, Halving(detector))
         commit_patterns(work, scan[PATTERN.name], store)
+    refuse_replaced(scan[PATTERN.name].data)  # what was read while it was
     name, choices = map_strain(store, scan, probe, settings, progress)
     before = store.summary["analysis"] if store.complete else name
     provenance = _provenance(scan, probe, detector, settings) | choices
