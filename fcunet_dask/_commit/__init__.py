@@ -4,9 +4,10 @@ The protocol and its reasons are in docs/adr/0004-block-commit.md.
 """
 
 from fcunet_dask._commit.files import checksum, writing
+from fcunet_dask._commit.mend import damage, get_array
 from fcunet_dask._commit.plan import KEY, ArraySpec, Block, compressors, is_store
 from fcunet_dask._commit.store import BlockStore
-from fcunet_dask._commit.whole import expect_whole
+from fcunet_dask._commit.whole import expect_readable, expect_whole, first_damage
 
 __all__ = [
     "KEY",
@@ -15,7 +16,11 @@ __all__ = [
     "BlockStore",
     "checksum",
     "compressors",
+    "damage",
+    "expect_readable",
     "expect_whole",
+    "first_damage",
+    "get_array",
     "is_store",
     "writing",
 ]

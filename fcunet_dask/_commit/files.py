@@ -22,6 +22,14 @@ def read_json(where: Place, key: str) -> dict[str, Any]:
     return cast(dict[str, Any], json.loads(where.read(key)))
 
 
+def find_json(where: Place, key: str) -> dict[str, Any] | None:
+    """Return the object in a JSON file; None where there is none, or half of one."""
+    try:
+        return read_json(where, key)
+    except (FileNotFoundError, ValueError):
+        return None
+
+
 def write_json(where: Place, key: str, values: Mapping[str, Any]) -> None:
     """Put a JSON file in place at once: a reader sees all of it or none."""
     where.write(key, json.dumps(values, sort_keys=True).encode())

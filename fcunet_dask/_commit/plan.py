@@ -247,23 +247,28 @@ def make_store(
         with writing(place.name, 1 << 16):
             zarr.create_group(place.zarr(MARKS), zarr_format=3)
             for name, spec in arrays.items():
-                zarr.create_array(
-                    place.zarr(name),
-                    shape=spec.shape,
-                    dtype=spec.dtype,
-                    chunks=spec.chunks,
-                    shards=spec.shards,
-                    compressors=compressors(),
-                    fill_value=spec.fill_value,
-                    dimension_names=spec.dims,
-                    attributes=dict(spec.attrs),
-                )
+                make_array(place, name, spec)
             for name, array in small.items():
                 put_array(place, name, *array)
             zarr.create_group(place.zarr(), attributes=dict(attrs), zarr_format=3)
     except BaseException:
         clear_store(place, own_keys(place, {*arrays, *small}))
         raise
+
+
+def make_array(place: Place, name: str, spec: ArraySpec) -> None:
+    """Write the description of an array that blocks fill."""
+    zarr.create_array(
+        place.zarr(name),
+        shape=spec.shape,
+        dtype=spec.dtype,
+        chunks=spec.chunks,
+        shards=spec.shards,
+        compressors=compressors(),
+        fill_value=spec.fill_value,
+        dimension_names=spec.dims,
+        attributes=dict(spec.attrs),
+    )
 
 
 def put_array(

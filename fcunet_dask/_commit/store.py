@@ -18,12 +18,14 @@ import zarr
 
 from fcunet_dask._commit.files import (
     checksum,
+    find_json,
     full_disk,
     read_attrs,
     read_json,
     write_json,
     writing,
 )
+from fcunet_dask._commit.mend import mend_store
 from fcunet_dask._commit.owner import Owner
 from fcunet_dask._commit.plan import (
     KEY,
@@ -114,7 +116,7 @@ class BlockStore:
             Further attributes of the group; plain JSON. A store that is there keeps
             its own.
         small : mapping of str to (dims, values, attrs), optional
-            Arrays that a store has from the first moment on; likewise.
+            Arrays that a store has from the first moment on; likewise, if they can be read.
         overwrite : bool
             Whether to delete a store that is there.
         resume : bool
@@ -141,7 +143,7 @@ class BlockStore:
         try:
             keys = old()  # asked again: another process may have been quicker
             if keys is None:
-                target.drop_partial()
+                mend_store(target, arrays, small or {})
             else:
                 clear_store(target, keys)
                 make_store(target, arrays, small or {}, {**(attrs or {}), KEY: plan})
@@ -231,14 +233,12 @@ class BlockStore:
             If less is free than its arrays need without compression.
         """
         free = self.place.free_bytes()
-        if free is None:
-            return
         rows, columns = (part.stop - part.start for part in self.region(block_id))
         width = sum(
             math.prod(a.shape[2:]) * a.dtype.itemsize for a in self.arrays.values()
         )
         needed = rows * columns * width
-        if free < needed:
+        if free is not None and free < needed:
             raise full_disk(self.location, needed)
 
     def write(
@@ -368,7 +368,7 @@ class BlockStore:
     @property
     def complete(self) -> bool:
         """Whether `finish` has declared the store whole."""
-        return self.place.stamp(_COMPLETE) is not None
+        return find_json(self.place, _COMPLETE) is not None
 
     @property
     def summary(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from fcunet_dask._blockwise import scan_blocks
-from fcunet_dask._commit import ArraySpec, BlockStore, is_store
+from fcunet_dask._commit import ArraySpec, BlockStore, get_array, is_store
 from fcunet_dask._places import failures, place
 from fcunet_dask.errors import StoreError
 from fcunet_dask.io import open_scan
@@ -21,7 +21,7 @@ from fcunet_dask.peaks import label_peaks, peak_shapes
 from fcunet_dask.pipeline.identity import detection_identity
 from fcunet_dask.pipeline.settings import Settings
 from fcunet_dask.probe import measure_probe
-from fcunet_dask.schema import BRAGG_VARIABLES, MASK, PATTERN, PROBE, SCAN
+from fcunet_dask.schema import BRAGG_VARIABLES, MASK, PATTERN, PROBE, SCAN, Q
 from fcunet_dask.types import Array
 
 Progress = Callable[[str, int, int], None]
@@ -122,7 +122,7 @@ def kept_probe(out: str, *, resume: bool, overwrite: bool) -> xr.Dataset | None:
     Raises
     ------
     StoreError
-        If there is something at `out` that is not to be gone on with.
+        If there is something at `out` that is not, or cannot be, gone on with.
     """
     if not is_store(place(out)) or overwrite:
         return None
@@ -132,10 +132,10 @@ def kept_probe(out: str, *, resume: bool, overwrite: bool) -> xr.Dataset | None:
     store = BlockStore(out)
     if "probe" not in store.attrs:
         return None
-    data = xr.open_zarr(store.place.zarr(), consolidated=False, chunks=None)
-    probe = data[[PROBE.name, MASK.name]].load()
+    # these alone: what else lies there may be damaged, and is made again
+    names = [n for n in (PROBE.name, MASK.name, *Q) if n in store.groups()]
     measured = {k: np.nan if v is None else v for k, v in store.attrs["probe"].items()}
-    return probe.drop_attrs(deep=False).assign_attrs(measured)
+    return xr.Dataset({n: get_array(store.place, n) for n in names}, attrs=measured)
 
 
 def create_store(

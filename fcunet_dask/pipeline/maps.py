@@ -13,7 +13,8 @@ import numpy as np
 import xarray as xr
 
 from fcunet_dask._blockwise import commit_blocks, verify_blocks
-from fcunet_dask._commit import ArraySpec, BlockStore
+from fcunet_dask._commit import ArraySpec, BlockStore, first_damage
+from fcunet_dask.errors import StoreError
 from fcunet_dask.peaks import label_peaks
 from fcunet_dask.pipeline.analyze import analyze_block, find_common
 from fcunet_dask.pipeline.detect import (
@@ -95,6 +96,20 @@ def drop_analyses(store: BlockStore, keep: set[str]) -> None:
     for name in store.groups():
         if name.startswith(_PREFIX) and name not in keep:
             store.place.below(name).clear()
+
+
+def drop_unreadable(store: BlockStore) -> None:
+    """Delete the analyses of which a loss of power left names of files only."""
+    for name in store.groups():
+        if name.startswith(_PREFIX) and not _readable(f"{store.location}/{name}"):
+            store.place.below(name).clear()
+
+
+def _readable(where: str) -> bool:
+    try:
+        return not first_damage(BlockStore(where))
+    except StoreError:
+        return False
 
 
 def analysis_block(block: tuple[int, int], scan: tuple[int, int]) -> tuple[int, int]:

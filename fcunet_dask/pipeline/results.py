@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from fcunet_dask._commit import BlockStore, expect_whole
+from fcunet_dask._commit import BlockStore, expect_readable, expect_whole
 from fcunet_dask.errors import StoreError
 from fcunet_dask.schema import (
     BRAGG_VARIABLES,
@@ -43,9 +43,10 @@ def open_results(out: str | Path, *, partial: bool = False) -> xr.Dataset:
     ------
     StoreError
         If there are no finished results, and `partial` is not set; or files of them
-        are missing.
+        are missing or cannot be read.
     """
     store = BlockStore(out)
+    expect_readable(store)
     if BRAGG_VARIABLES[0].name not in store.arrays:
         msg = f"{out} is a scan, not the results of a run"
         raise StoreError(msg)
@@ -63,7 +64,7 @@ def open_results(out: str | Path, *, partial: bool = False) -> xr.Dataset:
 
 def _finished(store: BlockStore) -> xr.Dataset:
     summary = store.summary
-    analysis = BlockStore(f"{store.location}/{summary['analysis']}")
+    analysis = _analysis(f"{store.location}/{summary['analysis']}")
     for part in (store, analysis):
         expect_whole(part)
     chunks = dict(zip(SCAN, analysis.block, strict=True))
@@ -78,6 +79,16 @@ def _finished(store: BlockStore) -> xr.Dataset:
     names = {PARAMETER: list(PARAMETERS), f"{PARAMETER}_": list(PARAMETERS)}
     variables = (*BRAGG_VARIABLES, *LATTICE_VARIABLES, *STRAIN_VARIABLES)
     return _labelled(results.assign_coords(names), variables)
+
+
+def _analysis(where: str) -> BlockStore:
+    try:
+        analysis = BlockStore(where)
+    except StoreError as error:
+        msg = f"{where} is missing: run again with the same settings to make it anew"
+        raise StoreError(msg) from error
+    expect_readable(analysis)
+    return analysis
 
 
 def _unfinished(store: BlockStore) -> xr.Dataset:

@@ -23,7 +23,7 @@ from fcunet_dask.pipeline.detect import (
 )
 from fcunet_dask.pipeline.halving import Halving
 from fcunet_dask.pipeline.identity import describe
-from fcunet_dask.pipeline.maps import drop_analyses, map_strain
+from fcunet_dask.pipeline.maps import drop_analyses, drop_unreadable, map_strain
 from fcunet_dask.pipeline.plan import check_fits
 from fcunet_dask.pipeline.prepare import prepare_scan
 from fcunet_dask.pipeline.results import open_results
@@ -123,7 +123,8 @@ def _fill(
 
 
 def _drop_damaged(store: BlockStore) -> None:
-    """Forget blocks that are not as they were written, and what was made of them."""
+    """Forget what cannot be read, or is not as written, and what was made of it."""
+    drop_unreadable(store)
     before = store.committed()
     verify_blocks(store)
     if store.committed() != before:
