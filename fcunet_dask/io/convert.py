@@ -19,7 +19,7 @@ import xarray as xr
 
 from fcunet_dask import schema
 from fcunet_dask._axes import calibration_of
-from fcunet_dask._commit import ArraySpec, Block, BlockStore
+from fcunet_dask._commit import ArraySpec, Block, BlockStore, damage
 from fcunet_dask._places import is_url
 from fcunet_dask._source import Slices, source_of, unread_paths
 from fcunet_dask.errors import ParameterError, SchemaError, StoreError
@@ -54,7 +54,7 @@ def convert(
 
     Each block is read, written, and marked with the checksum of what was read; at the
     end each is read back and compared. A conversion that was interrupted goes on
-    where it was.
+    where it was; one that had ended is read back, and what is damaged is written again.
 
     Parameters
     ----------
@@ -148,15 +148,22 @@ def _write(
         resume=resume,
     )
     with store:
-        if store.complete:
-            return
-        for name in ("probe", "mask", *schema.SCAN, *schema.Q):
-            if name in scan.variables:
-                variable = scan[name]
-                dims = tuple(map(str, variable.dims))
-                store.put(name, dims, np.asarray(variable), variable.attrs)
+        _put_small(store, scan)
         _fill(store, _reader(scan["pattern"]), progress or _silent)
-        store.finish({"digest": store.digest()})
+        if not store.complete:
+            store.finish({"digest": store.digest()})
+
+
+def _put_small(store: BlockStore, scan: xr.Dataset) -> None:
+    """Write what belongs to no block; of a finished store, what cannot be read."""
+    whole = store.complete
+    for name in ("probe", "mask", *schema.SCAN, *schema.Q):
+        if name in scan.variables and not (
+            whole and not damage(store.place, name, values=True)
+        ):
+            variable = scan[name]
+            dims = tuple(map(str, variable.dims))
+            store.put(name, dims, np.asarray(variable), variable.attrs)
 
 
 def _plain(key: Any, value: Any) -> Any:

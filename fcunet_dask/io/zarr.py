@@ -7,7 +7,7 @@ import numpy as np
 import zarr
 
 from fcunet_dask._axes import UNITS
-from fcunet_dask._commit import KEY, BlockStore
+from fcunet_dask._commit import KEY, BlockStore, first_damage
 from fcunet_dask._places import failures, place
 from fcunet_dask._source import ZarrSource
 from fcunet_dask.calibration import Calibration
@@ -24,7 +24,7 @@ def read_zarr(path: str, dataset: str | None) -> RawScan:
     Raises
     ------
     ReaderError
-        If `path` is no group, holds no scan, or was not written to the end.
+        If `path` is no group, holds no scan, was not written to the end or is damaged.
     """
     where = place(path).zarr()
     wrong: tuple[type[Exception], ...] = (ValueError, KeyError, *failures())
@@ -77,6 +77,12 @@ def _known(group: zarr.Group, name: str, stored: Any) -> Calibration:
 def _digest_of_whole(path: str) -> str | None:
     """Return the digest of a store that was written to the end; refuse another."""
     store = BlockStore(path)
+    damaged = first_damage(store, (PATTERN.name, PROBE.name, MASK.name, *SCAN, *Q))
+    if damaged:
+        msg = (
+            f"{damaged}: the store is damaged; copy it again, or convert the scan again"
+        )
+        raise ReaderError(msg)
     if not store.complete:
         missing, total = len(store.pending()), math.prod(store.grid)
         msg = (

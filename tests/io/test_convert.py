@@ -338,6 +338,34 @@ def test_damaged_store_never_gives_numbers(tmp_path, scan_file, damage):
     np.testing.assert_array_equal(right, TRUTH[:, 16:])
 
 
+def flipped(data):
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("name", "harm"),
+    [
+        ("pattern/c/0/0/0/0", None),
+        ("pattern/c/0/0/0/0", flipped),
+        ("pattern/c/0/1/0/0", lambda _: b""),
+        ("pattern/zarr.json", lambda _: b""),
+        ("q_x/c/0", lambda _: b""),
+        ("scan_y/zarr.json", lambda _: b""),
+        ("marks/complete.json", lambda _: b""),
+    ],
+)
+def test_the_same_conversion_mends_a_damaged_store(tmp_path, scan_file, name, harm):
+    out = convert(scan_file, tmp_path / "a.zarr", calibration=PIXELS)
+    before = content(out)
+    data = (out / name).read_bytes()
+    (out / name).unlink() if harm is None else (out / name).write_bytes(harm(data))
+    with pytest.raises(ReaderError, match=r"damaged|not written to the end"):
+        open_scan(out, blocks=(16, 16))["pattern"].compute()
+    convert(scan_file, out, calibration=PIXELS)
+    assert content(out) == before
+
+
 # --- memory --------------------------------------------------------------------------
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_scan(tmp_path):
