@@ -43,44 +43,27 @@ class BlockSource(Protocol):
 
 
 _SOURCES: dict[str, BlockSource] = {}
-_OPENED: dict[str, int] = {}
+OPENED: dict[str, int] = {}
 """Stamps of their files when they were opened."""
 
 
 def remember(array: da.Array, source: BlockSource) -> None:
     """Note that `array`, whole and unchanged, can be read through `source`."""
     _SOURCES[array.name] = source
-    _OPENED[array.name] = stamp(source.path)
+    OPENED[array.name] = stamp(source.path)
 
 
 def source_of(array: Any) -> BlockSource | None:
     """Return the source of `array`; None where it is derived, in memory, or of none."""
-    return _unread(array).get(getattr(array, "name", ""))
+    return unread(array).get(getattr(array, "name", ""))
 
 
 def unread_paths(array: Any) -> set[str]:
     """Return the files that `array` will be read from when it is computed."""
-    return {source.path for source in _unread(array).values()}
+    return {source.path for source in unread(array).values()}
 
 
-def refuse_replaced(array: Any) -> None:
-    """Refuse an array whose file is another one than when it was opened.
-
-    Raises
-    ------
-    ReaderError
-        If it was changed, replaced or removed.
-    """
-    for name, source in _unread(array).items():
-        if stamp(source.path) != _OPENED[name]:
-            msg = (
-                f"{source.path}: the file was changed or replaced since the scan was "
-                "opened: open it again, once it is whole"
-            )
-            raise ReaderError(msg)
-
-
-def _unread(array: Any) -> dict[str, BlockSource]:
+def unread(array: Any) -> dict[str, BlockSource]:
     """Return the sources in the graph of `array`: what is persisted is none any more."""
     layers = getattr(getattr(array, "dask", None), "layers", {})
     return {

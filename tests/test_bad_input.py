@@ -5,9 +5,11 @@ import errno
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 from fcunet_dask import (
     apply_calibration,
     compute_strain,
+    convert,
     find_bragg_vectors,
     find_lattice,
     load_detector,
@@ -265,10 +267,33 @@ def test_a_full_disk_and_then_room(tmp_path, monkeypatch):
 
 def test_a_scan_is_never_overwritten_by_results(scan, tmp_path):
     save_scan(scan[["pattern"]], tmp_path / "raw.zarr")
-    with pytest.raises(StoreError, match=r"holds.* pattern.*never replaced"):
+    with pytest.raises(StoreError, match="is the source itself"):
         run(tmp_path / "raw.zarr", tmp_path / "raw.zarr", overwrite=True)
+    with pytest.raises(StoreError, match=r"holds.* pattern.*never replaced"):
+        run(scan, tmp_path / "raw.zarr", overwrite=True)
     kept = open_scan(tmp_path / "raw.zarr").pattern.values
     np.testing.assert_array_equal(kept, scan.pattern.values)
+
+
+@pytest.mark.parametrize("name", ["strain.zarr", "a/b", "../linked/out", ""])
+def test_results_are_not_written_into_a_foreign_scan(name, small, tmp_path):
+    """Their arrays would lie among those of the scan: nobody could tell which is it."""
+    path = tmp_path / "foreign.zarr"
+    group = zarr.open_group(path, mode="w")
+    group.create_array("data", data=small["pattern"].values, chunks=(2, 2, 96, 112))
+    (tmp_path / "linked").symlink_to(path)
+    before = set(path.rglob("*"))
+    part = open_scan(path).isel(scan_x=slice(0, 2))
+    for scan in (path, part):
+        with pytest.raises(
+            StoreError, match=r"(lies in .*foreign|is the source).*choose"
+        ):
+            run(scan, path / name)
+    with pytest.raises(StoreError, match=r"(lies in .*foreign|is the source).*choose"):
+        convert(path, path / name)
+    assert set(path.rglob("*")) == before
+    np.testing.assert_array_equal(open_scan(path)["pattern"], small["pattern"])
+    run(path, tmp_path / "foreign.zarr-strain")
 
 
 def test_a_scan_is_not_opened_as_results(scan, tmp_path):

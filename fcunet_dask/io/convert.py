@@ -20,8 +20,8 @@ import xarray as xr
 from fcunet_dask import schema
 from fcunet_dask._axes import calibration_of
 from fcunet_dask._commit import ArraySpec, Block, BlockStore, damage
-from fcunet_dask._places import is_url
-from fcunet_dask._source import Slices, source_of, unread_paths
+from fcunet_dask._source import Slices, source_of
+from fcunet_dask._source_guard import refuse_within
 from fcunet_dask.errors import ParameterError, SchemaError, StoreError
 from fcunet_dask.io.raw import Pair
 from fcunet_dask.io.scan import open_scan
@@ -132,9 +132,7 @@ def _write(
     progress: Progress | None = None,
 ) -> None:
     schema.validate(scan, schema.PATTERN)
-    if _resolved(path) in map(_resolved, unread_paths(scan["pattern"].data)):
-        msg = f"{path} is the source itself; choose another name"
-        raise StoreError(msg)
+    refuse_within(path, scan["pattern"].data)
     spec = _spec(scan["pattern"], shard)
     attrs = {str(key): _plain(key, value) for key, value in scan.attrs.items()}
     attrs["calibration"] = calibration_of(scan).to_dict()
@@ -178,10 +176,6 @@ def _plain(key: Any, value: Any) -> Any:
         )
         raise SchemaError(msg) from error
     return value
-
-
-def _resolved(where: str | Path) -> str:
-    return str(where).rstrip("/") if is_url(where) else str(Path(where).resolve())
 
 
 def _silent(done: int, total: int) -> None:

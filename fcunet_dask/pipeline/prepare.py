@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from fcunet_dask._axes import calibration_of, detector_axes, rescaled
-from fcunet_dask._source import refuse_replaced
+from fcunet_dask._source_guard import refuse_replaced
 from fcunet_dask.calibration import Calibration
 from fcunet_dask.errors import ParameterError
 from fcunet_dask.io import open_scan

@@ -10,7 +10,7 @@ from fcunet_dask._blockwise import commit_patterns, verify_blocks
 from fcunet_dask._commit import BlockStore
 from fcunet_dask._computing import computing
 from fcunet_dask._places import located
-from fcunet_dask._source import refuse_replaced
+from fcunet_dask._source_guard import refuse_replaced, refuse_within
 from fcunet_dask.model import DiskDetector
 from fcunet_dask.peaks import block_peaks
 from fcunet_dask.pipeline.detect import (
@@ -82,6 +82,7 @@ def run(
     """
     settings = Settings(**{**_fields(settings), **changes})
     scan = prepare_scan(scan, settings)
+    refuse_within(located(out), scan[PATTERN.name].data)
     check_fits(scan, out)
     with computing():
         kept = kept_probe(located(out), resume=resume, overwrite=overwrite)
