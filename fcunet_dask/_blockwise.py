@@ -1,13 +1,11 @@
 """The one place that maps functions over the blocks of a scan; it knows no physics."""
 
 import itertools
-import platform
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import cloudpickle
 import dask.array as da
 import numpy as np
 import xarray as xr
@@ -17,8 +15,8 @@ from dask.tokenize import tokenize
 
 from fcunet_dask._bands import compute_band
 from fcunet_dask._computing import computing
+from fcunet_dask._shared import Shared
 from fcunet_dask._source import BlockSource, source_of
-from fcunet_dask.errors import StoreError
 from fcunet_dask.types import Array
 
 BAND = 5_000
@@ -198,7 +196,7 @@ def commit_patterns(
         return
     data = _whole_in_q(pattern.data)
     task = delayed(_commit_given, pure=False)
-    shared = delayed(_Shared(function, store), pure=False, traverse=False)
+    shared = delayed(Shared(function, store), pure=False, traverse=False)
     for band in _bands(store.pending(), BAND):
         compute_band([task(shared, b, data[store.region(b)]) for b in band])
 
@@ -222,7 +220,7 @@ def commit_blocks(function: RegionFunction, store: Store) -> None:
     ComputeError
         If workers die on a block, again and again.
     """
-    _each_block(_commit_batch, _Shared(function, store), store.pending())
+    _each_block(_commit_batch, Shared(function, store), store.pending())
 
 
 def verify_blocks(store: Store) -> None:
@@ -236,12 +234,12 @@ def verify_blocks(store: Store) -> None:
     store : Store
         What was filled.
     """
-    _each_block(_verify_batch, _Shared(None, store), store.committed())
+    _each_block(_verify_batch, Shared(None, store), store.committed())
 
 
 def _each_block(
-    task: "Callable[[_Shared, Array], None]",
-    shared: "_Shared",
+    task: Callable[[Shared, Array], None],
+    shared: Shared,
     blocks: list[tuple[int, int]],
 ) -> None:
     size = blocks_in_task(len(blocks))
@@ -260,8 +258,8 @@ def _bands(blocks: list[tuple[int, int]], size: int) -> Iterator[list[tuple[int,
 
 
 def _band_graph(
-    task: "Callable[[_Shared, Array], None]",
-    shared: "_Shared",
+    task: Callable[[Shared, Array], None],
+    shared: Shared,
     band: list[tuple[int, int]],
     size: int,
 ) -> Delayed:
@@ -277,43 +275,6 @@ def _band_graph(
     return Delayed(f"{name}-all", layers, layer=name)
 
 
-class _Shared:
-    """What all tasks of a band have in common; it travels once.
-
-    As bytes that a task opens: a worker that cannot, because it does not see the store,
-    would otherwise lose its scheduler, and the next one after it.
-    """
-
-    def __init__(self, function: Any, store: Store) -> None:
-        self.opened: tuple[Any, Store] | None = (function, store)
-        self.closed = b""
-
-    def open(self) -> tuple[Any, Store]:
-        """Return function and store.
-
-        Raises
-        ------
-        StoreError
-            If they cannot be opened here.
-        """
-        if self.opened is None:
-            try:
-                self.opened = cloudpickle.loads(self.closed)
-            except Exception as error:
-                msg = (
-                    f"{error} (seen from a worker on {platform.node()}): choose an output "
-                    "and a scan that all workers see, and give them the same packages"
-                )
-                raise StoreError(msg) from error
-        return self.opened
-
-    def __getstate__(self) -> bytes:
-        return self.closed or cloudpickle.dumps(self.opened)
-
-    def __setstate__(self, closed: bytes) -> None:
-        self.opened, self.closed = None, closed
-
-
 @dataclass(frozen=True, slots=True)
 class _OfSource:
     """A function of patterns as one of rows and columns: it reads them itself."""
@@ -325,7 +286,7 @@ class _OfSource:
         return self.function(self.source.read((*region, slice(None), slice(None))))
 
 
-def _commit_batch(shared: _Shared, block_ids: Array) -> None:
+def _commit_batch(shared: Shared, block_ids: Array) -> None:
     function, store = shared.open()
     for y, x in block_ids.tolist():
         if not store.has((y, x)):
@@ -335,13 +296,13 @@ def _commit_batch(shared: _Shared, block_ids: Array) -> None:
             store.write((y, x), values)
 
 
-def _verify_batch(shared: _Shared, block_ids: Array) -> None:
+def _verify_batch(shared: Shared, block_ids: Array) -> None:
     _, store = shared.open()
     for y, x in block_ids.tolist():
         store.verify((y, x))
 
 
-def _commit_given(shared: _Shared, block_id: tuple[int, int], data: Array) -> None:
+def _commit_given(shared: Shared, block_id: tuple[int, int], data: Array) -> None:
     function, store = shared.open()
     store.expect_room(block_id)
     with computing():
