@@ -1,5 +1,6 @@
 """Many scans: one table, failures on their own, gone on with."""
 
+import importlib
 import json
 import os
 import signal
@@ -13,11 +14,15 @@ import pyarrow.parquet
 import pytest
 from distributed import Client
 from fcunet_dask import save_scan, survey
-from fcunet_dask.errors import ParameterError, StoreError
+from fcunet_dask._bands import cancel_bands
+from fcunet_dask.errors import ComputeError, ParameterError, StoreError
 from fcunet_dask.peaks import BlockPeaks
 from fcunet_dask.pipeline import Settings, detect, open_results
-from fcunet_dask.pipeline.survey import Scanned, write_table
+from fcunet_dask.pipeline.survey_table import Scanned, read_table, update_table
 
+module = importlib.import_module(
+    "fcunet_dask.pipeline.survey"
+)  # the name is a function
 COMMAND = [sys.executable, "-c", "from fcunet_dask.cli import main; main()", "survey"]
 
 
@@ -135,6 +140,80 @@ def test_a_scan_that_another_process_runs_is_left_to_it(folder, quick):
     assert "being written by process" in row.error
 
 
+def test_the_command_ends_with_one_where_another_process_runs_a_scan(folder):
+    command = [*COMMAND, str(folder / "a.zarr"), str(folder / "out")]
+    subprocess.run(command, check=True)
+    words = {"host": os.uname().nodename, "pid": os.getpid(), "claim": "x"}
+    (folder / "out" / "a.zarr" / "marks" / "owner.json").write_text(json.dumps(words))
+    again = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert again.returncode == 1
+    assert "1 of 1 scans are run by another process" in again.stderr
+
+
+def test_surveys_into_one_folder_keep_each_others_rows(folder, quick):
+    """The second begins and ends while the first runs; both have a scan in common."""
+    out = folder / "out"
+
+    def meanwhile(rows):
+        if [r.state for r in rows] == ["running", "pending"]:
+            survey([folder / "b.zarr", folder / "c.zarr"], out)
+
+    survey([folder / "a.zarr", folder / "b.zarr"], out, report=meanwhile)
+    states = {row["scan"][-6:]: row["state"] for row in table(out)}
+    assert states == {"a.zarr": "done", "b.zarr": "failed", "c.zarr": "done"}
+
+
+def test_a_result_of_another_survey_is_not_taken_back(folder, quick):
+    """The first has not come to the scan that the second has done."""
+    out, found = folder / "out", []
+
+    def meanwhile(rows):
+        if [r.state for r in rows] == ["running", "pending"]:
+            survey([folder / "c.zarr"], out)
+        if [r.state for r in rows] == ["done", "pending"]:
+            found.extend(r["state"] for r in table(out))
+
+    survey([folder / "a.zarr", folder / "c.zarr"], out, report=meanwhile)
+    assert found == ["done", "done"]
+
+
+def test_surveys_that_begin_together_have_results_of_their_own(
+    folder, quick, monkeypatch, scan
+):
+    """Scans of one name, in two folders; the second begins as the first names its own."""
+    (folder / "other").mkdir()
+    save_scan(scan[["pattern"]] * 2, folder / "other" / "a.zarr")
+    look, second = module._same_source, []
+
+    def meanwhile(*args):
+        found = look(*args)
+        if not second:
+            second.append(None)
+            second[:] = survey([folder / "other" / "a.zarr"], folder / "out")
+        return found
+
+    monkeypatch.setattr(module, "_same_source", meanwhile)
+    (first,) = survey([folder / "a.zarr"], folder / "out")
+    assert first.state == second[0].state == "done"
+    assert first.out != second[0].out
+
+
+def test_a_table_that_many_write_keeps_all_rows(tmp_path):
+    def write(name):
+        for i in range(10):
+            row = Scanned(scan=f"{name}{i}", out="")
+            update_table(str(tmp_path), lambda table, row=row: [*table, row])
+
+    threads = [threading.Thread(target=write, args=(n,)) for n in "abc"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    wanted = {f"{n}{i}" for n in "abc" for i in range(10)}
+    assert {row.scan for row in read_table(str(tmp_path))} == wanted
+    assert [path.name for path in tmp_path.iterdir()] == ["survey.parquet"]
+
+
 def test_equal_names_are_kept_apart(folder, quick, scan):
     (folder / "other").mkdir()
     save_scan(scan[["pattern"]], folder / "other" / "a.zarr")
@@ -206,7 +285,7 @@ def test_a_name_that_a_failure_took_is_given_back(folder, quick, monkeypatch, sc
     first, second = folder / "a.zarr", folder / "other" / "a.zarr"
     (before,) = survey([first], folder / "out")
     failed = Scanned(scan=str(second), out=before.out, state="failed")
-    write_table([failed], str(folder / "out"))
+    update_table(str(folder / "out"), lambda table: [failed])
     rows = survey([first, second], folder / "out")
     assert [row.state for row in rows] == ["done", "done"]
     assert rows[0].out == before.out
@@ -317,6 +396,37 @@ def test_an_interrupt_stops_all_of_them(folder, quick, client, slow):
     rows = survey(paths, folder / "out", **blocks)
     assert [r.state for r in rows] == ["done", "done"]
     assert len(slow) <= 78 + 4  # what was committed was not done again
+
+
+def close(client):
+    client.close()
+
+
+def cancel(client):
+    """As a restart of the scheduler does."""
+    del client
+    cancel_bands()
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+@pytest.mark.parametrize("lose", [close, cancel])
+def test_a_lost_cluster_ends_the_survey(folder, quick, client, slow, at_once, lose):
+    """No scan is skipped in silence, none is computed by this process instead."""
+    paths = [folder / "a.zarr", folder / "c.zarr", folder / "b.zarr"]
+    blocks = {"blocks": (1, 1)}
+
+    def at_work(rows):
+        if [r.state for r in rows].count("running") == at_once:
+            threading.Timer(1.0, lose, [client]).start()
+
+    with pytest.raises(ComputeError, match=r"the cluster is lost.*same command again"):
+        survey(paths, folder / "out", at_once=at_once, report=at_work, **blocks)
+    done = len(slow)
+    assert 0 < done < 40
+    time.sleep(0.6)
+    assert len(slow) <= done + 2
+    assert {r["state"] for r in table(folder / "out")} == {"pending"}
+    assert len(table(folder / "out")) == 3
 
 
 def test_several_at_once_need_a_cluster(folder):

@@ -52,7 +52,7 @@ def survey(
     """Map the strain of many scans; the table of all is OUT/survey.parquet.
 
     A scan that fails does not stop the others. The same command again goes on: what is
-    done is not done again. Exit code 1 if a scan failed.
+    done is not done again. Exit code 1 unless every scan is done.
     """
     settings = Settings(
         calibration=given_calibration(
@@ -73,11 +73,23 @@ def survey(
             scan_shape=scan_shape_of(scan_shape),
         )
     console.print(_table(rows), highlight=False)
-    failed = [row for row in rows if row.state == "failed"]
-    for row in failed:
+    _say_what_is_left(rows)
+
+
+def _say_what_is_left(rows: Sequence[Scanned]) -> None:
+    left = [row for row in rows if row.state != "done"]
+    for row in left:
         errors.print(f"{row.scan}: {row.error}", markup=False, highlight=False)
-    if failed:
-        errors.print(f"{len(failed)} of {len(rows)} scans failed", style="bold red")
+    states = [row.state for row in left]
+    if number := states.count("failed"):
+        errors.print(f"{number} of {len(rows)} scans failed", style="bold red")
+    if number := states.count("running"):
+        errors.print(
+            f"{number} of {len(rows)} scans are run by another process: give the same "
+            "command again when it has ended",
+            style="bold red",
+        )
+    if left:
         sys.exit(1)
 
 

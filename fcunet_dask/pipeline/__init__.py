@@ -7,7 +7,8 @@ from fcunet_dask.pipeline.plan import Plan, plan
 from fcunet_dask.pipeline.results import open_results
 from fcunet_dask.pipeline.run import run
 from fcunet_dask.pipeline.settings import Settings
-from fcunet_dask.pipeline.survey import Scanned, survey
+from fcunet_dask.pipeline.survey import survey
+from fcunet_dask.pipeline.survey_table import Scanned
 
 __all__ = [
     "Plan",

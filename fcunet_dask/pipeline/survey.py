@@ -6,9 +6,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import CancelledError
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from hashlib import blake2b
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,10 +15,10 @@ import numpy as np
 import xarray as xr
 
 from fcunet_dask._bands import cluster_client
-from fcunet_dask._commit import BlockStore, writing
-from fcunet_dask._places import is_url, located, place
+from fcunet_dask._commit import BlockStore
+from fcunet_dask._places import is_url, located
 from fcunet_dask.errors import (
-    MissingDependencyError,
+    ComputeError,
     OtherRunError,
     ParameterError,
     StoreError,
@@ -30,68 +29,14 @@ from fcunet_dask.pipeline.identity import source_identity
 from fcunet_dask.pipeline.run import run
 from fcunet_dask.pipeline.settings import Settings
 from fcunet_dask.pipeline.side_by_side import side_by_side
+from fcunet_dask.pipeline.survey_table import (
+    Scanned,
+    pyarrow_parquet,
+    update_table,
+)
 
-TABLE: Final = "survey.parquet"
 AT_ONCE: Final = 2
 """Scans at once on a cluster, unless told."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scanned:
-    """One scan of a survey: one row of its table.
-
-    Attributes
-    ----------
-    scan, out : str
-        Where it is, and its results.
-    state : str
-        ``pending``, ``running`` (also: by another process), ``done``, ``failed``.
-    error : str
-        Why it failed, or who runs it.
-    rows, columns : int
-        Of the scan.
-    fitted : float
-        Share of positions with a lattice.
-    disks : float
-        On the lattice, mean.
-    radius : float
-        Of the probe, px.
-    g1, g2, angle : float
-        Lengths of the reference lattice's vectors, in `units`, and degrees between.
-    units : str
-        ``1/Å`` or ``px``.
-    strain_xx, strain_yy, strain_xy, rotation : float
-        Medians; 1 and rad.
-    spread_xx, spread_yy, spread_xy : float
-        Standard deviations over the scan.
-    sigma : float
-        Median standard deviation of a strain.
-    seconds : float
-        That this survey spent on it.
-    """
-
-    scan: str
-    out: str
-    state: str = "pending"
-    error: str = ""
-    rows: int = 0
-    columns: int = 0
-    fitted: float = float("nan")
-    disks: float = float("nan")
-    radius: float = float("nan")
-    g1: float = float("nan")
-    g2: float = float("nan")
-    angle: float = float("nan")
-    units: str = ""
-    strain_xx: float = float("nan")
-    strain_yy: float = float("nan")
-    strain_xy: float = float("nan")
-    rotation: float = float("nan")
-    spread_xx: float = float("nan")
-    spread_yy: float = float("nan")
-    spread_xy: float = float("nan")
-    sigma: float = float("nan")
-    seconds: float = 0.0
 
 
 def survey(
@@ -144,8 +89,10 @@ def survey(
         If pyarrow is not installed.
     StoreError
         If the table is damaged, or cannot be written.
+    ComputeError
+        If the cluster is lost; scans that are not done are ``pending`` in the table.
     """
-    _pyarrow()
+    pyarrow_parquet()
     if isinstance(scans, str | Path):
         msg = f"scans must be a list of paths, got one: pass [{str(scans)!r}]"
         raise ParameterError(msg)
@@ -154,29 +101,70 @@ def survey(
     if not paths:
         msg = "no scans: the pattern matches no file"
         raise ParameterError(msg)
-    folder = located(out_folder)
-    table = read_table(folder)
-    names = _names(paths, table, folder, options)
-    outs = [f"{folder}/{name}.zarr" for name in names]
-    rows = [Scanned(scan=s, out=o) for s, o in zip(paths, outs, strict=True)]
-
-    others = [row for row in table if row.scan not in paths and row.out not in outs]
-
+    folder, client = located(out_folder), cluster_client()
+    rows = _begun(paths, folder, options)
     one_at_a_time = threading.Lock()
 
     def note(index: int, row: Scanned) -> None:
         with one_at_a_time:
             rows[index] = row
-            write_table([*rows, *others], folder)
+            update_table(folder, lambda table: _noted(table, rows, [row]))
             report(rows)
 
     def work(i: int) -> None:
-        row = Scanned(scan=paths[i], out=outs[i])
+        _expect_cluster(client)
+        row = Scanned(scan=rows[i].scan, out=rows[i].out)
         note(i, replace(row, state="running"))
-        note(i, _run_one(row, settings or Settings(), options, overwrite=overwrite))
+        try:
+            ended = _run_one(
+                row, settings or Settings(), options, client, overwrite=overwrite
+            )
+        except BaseException:
+            note(i, row)
+            raise
+        note(i, ended)
 
     side_by_side(work, len(paths), at_once)
     return rows
+
+
+def _begun(paths: list[str], folder: str, options: dict[str, Any]) -> list[Scanned]:
+    """Return the rows of a survey that begins; others see at once which names it has."""
+    rows: list[Scanned] = []
+
+    def with_these(table: list[Scanned]) -> list[Scanned]:
+        names = _names(paths, table, folder, options)
+        pairs = zip(paths, names, strict=True)
+        rows[:] = [Scanned(scan=p, out=f"{folder}/{n}.zarr") for p, n in pairs]
+        return _noted(table, rows, rows)
+
+    update_table(folder, with_these)
+    return rows
+
+
+def _noted(
+    table: list[Scanned], rows: Sequence[Scanned], changed: Sequence[Scanned]
+) -> list[Scanned]:
+    """Return the table with changed rows of a survey; all others as they are there."""
+    there = {row.scan: row for row in (*table, *changed)}
+    own = {row.scan: there.get(row.scan, row) for row in rows}
+    outs = {row.out for row in rows}
+    others = [row for row in table if row.scan not in own and row.out not in outs]
+    return [*own.values(), *others]
+
+
+def _expect_cluster(client: Any) -> None:
+    """Refuse to go on where the cluster that a survey began on is not there any more."""
+    if client is None or (client.status == "running" and cluster_client() is client):
+        return
+    raise _lost()
+
+
+def _lost() -> ComputeError:
+    return ComputeError(
+        "the cluster is lost: its scheduler has ended or was restarted, or does not "
+        "answer; start it and give the same command again: what is done is kept"
+    )
 
 
 def _at_once(wanted: int | None) -> int:
@@ -192,7 +180,12 @@ def _at_once(wanted: int | None) -> int:
 
 
 def _run_one(
-    row: Scanned, settings: Settings, options: dict[str, Any], *, overwrite: bool
+    row: Scanned,
+    settings: Settings,
+    options: dict[str, Any],
+    client: Any,
+    *,
+    overwrite: bool,
 ) -> Scanned:
     start = time.monotonic()
     known: dict[str, Any] = {"scan": row.scan, "out": row.out}
@@ -206,11 +199,12 @@ def _run_one(
             results = run(scan, row.out, settings=settings, overwrite=True)
         known |= _figures(results)
         state, error = "done", ""
-    except CancelledError:
-        state, error = "pending", ""
+    except CancelledError as reason:
+        raise _lost() from reason
     except StoreInUseError as reason:
         state, error = "running", str(reason)
     except Exception as reason:  # noqa: BLE001 - the others are to be run all the same
+        _expect_cluster(client)
         state, error = "failed", f"{type(reason).__name__}: {reason}"
     seconds = time.monotonic() - start
     return Scanned(**known, state=state, error=error, seconds=seconds)
@@ -309,37 +303,3 @@ def _store(out: str) -> BlockStore | None:
         return BlockStore(out)
     except StoreError:
         return None
-
-
-def write_table(rows: Sequence[Scanned], folder: str) -> None:
-    """Put the table in place at once."""
-    pyarrow, parquet = _pyarrow()
-    buffer = BytesIO()
-    parquet.write_table(
-        pyarrow.Table.from_pylist([asdict(row) for row in rows]), buffer
-    )
-    with writing(folder, buffer.tell()):
-        place(folder).write(TABLE, buffer.getvalue())
-
-
-def read_table(folder: str) -> list[Scanned]:
-    """Return the rows of the table; none where there is none yet."""
-    where, (_, parquet) = place(folder), _pyarrow()
-    if where.stamp(TABLE) is None:
-        return []
-    try:
-        rows = parquet.read_table(BytesIO(where.read(TABLE))).to_pylist()
-        return [Scanned(**row) for row in rows]
-    except (OSError, ValueError, TypeError) as error:
-        msg = f"{folder}/{TABLE} is no table of a survey ({error}): move it away"
-        raise StoreError(msg) from error
-
-
-def _pyarrow() -> tuple[Any, Any]:
-    try:
-        import pyarrow  # noqa: PLC0415 - optional
-        from pyarrow import parquet  # noqa: PLC0415
-    except ImportError as error:
-        msg = "the table of a survey needs pyarrow: pip install 'fcunet-dask[survey]'"
-        raise MissingDependencyError(msg) from error
-    return pyarrow, parquet
