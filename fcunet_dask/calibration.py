@@ -87,6 +87,9 @@ class Calibration:
         if not _is_finite(self.scan_rotation or 0.0):
             msg = f"scan_rotation must be finite (degrees), got {self.scan_rotation!r}"
             raise CalibrationError(msg)
+        for name, value in asdict(self).items():
+            if value is not None:  # numbers of NumPy are no JSON
+                object.__setattr__(self, name, float(value))
 
     def to_dict(self) -> dict[str, float | None]:
         """Return what is known, as it is stored in ``attrs["calibration"]``."""

@@ -1,5 +1,7 @@
 """Sizes and angles of the pixels."""
 
+import json
+
 import numpy as np
 import pytest
 from fcunet_dask import Calibration
@@ -39,6 +41,17 @@ def test_what_is_not_known_is_counted():
 def test_it_survives_its_dictionary():
     c = Calibration(q_step=0.02, scan_rotation=-12.5, voltage=300)
     assert Calibration.from_dict(c.to_dict() | {"another": 3}) == c
+
+
+def test_numbers_of_numpy_become_those_of_python():
+    c = Calibration(
+        q_step=np.float32(0.02), scan_rotation=np.int64(-12), voltage=np.int64(200)
+    )
+    wanted = {"q_step": float(np.float32(0.02)), "scan_rotation": -12, "voltage": 200}
+    assert json.loads(json.dumps(c.to_dict())) == wanted | {
+        "scan_step": None,
+        "semiangle": None,
+    }
 
 
 @pytest.mark.parametrize("name", ["q_step", "scan_step", "voltage", "semiangle"])

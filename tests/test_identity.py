@@ -9,6 +9,7 @@ import xarray as xr
 from fcunet_dask import open_scan, save_scan
 from fcunet_dask.model.weights import find_weights, write_card
 from fcunet_dask.pipeline import Settings
+from fcunet_dask.pipeline.detect import bragg_arrays
 from fcunet_dask.pipeline.identity import analysis_identity, detection_identity
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")
@@ -93,3 +94,18 @@ def test_an_angle_is_the_same_whatever_kind_of_number_it_is(stored, kind):
     assert json.dumps(of) == json.dumps(
         analysis_identity(stored, Settings(axes=3.0), (4, 4))
     )
+
+
+def test_numbers_of_numpy_are_those_of_python(stored):
+    def identity(**options):
+        settings = Settings(detector_options=options)
+        return json.dumps(detection_identity(stored, settings))
+
+    numpy = identity(max_peaks=np.int64(40), gain=np.float32(1))
+    assert numpy == identity(max_peaks=40, gain=1.0)
+    assert numpy != identity(max_peaks=40, gain=2.0)
+
+
+def test_a_number_of_peaks_of_numpy_is_kept_with_the_store(stored):
+    shapes = [a.shape for a in bragg_arrays(stored, np.int64(40)).values()]
+    assert json.loads(json.dumps(shapes))[0][2:] == [40, 2]

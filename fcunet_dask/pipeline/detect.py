@@ -174,7 +174,7 @@ def bragg_arrays(scan: xr.Dataset, max_peaks: int) -> dict[str, ArraySpec]:
     """Return what the first pass writes."""
     block = detection_block(scan)
     shape = scan[PATTERN.name].shape[:2]
-    widths = peak_shapes(max_peaks)
+    widths = peak_shapes(int(max_peaks))
     return {
         v.name: ArraySpec(
             dims=v.dims,

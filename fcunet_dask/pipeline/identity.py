@@ -176,7 +176,8 @@ def describe(detector: DiskDetector) -> dict[str, Any]:
         "type": type(detector).__name__,
         "token": str(getattr(detector, "token", "") or tokenize(detector)),
     }
-    for name, value in getattr(detector, "__dict__", {}).items():
+    for name, given in getattr(detector, "__dict__", {}).items():
+        value = _plain(given)
         if isinstance(value, int | float | str) and name != "token":
             values[name] = value
     return values
@@ -192,8 +193,13 @@ def _options(options: Mapping[str, Any]) -> dict[str, Any]:
     plain = bool, int, float, str
     return {
         k: v if v is None or isinstance(v, plain) else tokenize(v)
-        for k, v in options.items()
+        for k, v in ((k, _plain(v)) for k, v in options.items())
     }
+
+
+def _plain(value: Any) -> Any:
+    """Return a number of NumPy as one of Python: the same, and JSON."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _weights(detector: str) -> dict[str, Any]:
