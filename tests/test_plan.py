@@ -2,11 +2,13 @@
 
 import shutil
 import sys
+import threading
 from collections import namedtuple
 
 import dask
 import numpy as np
 import pytest
+from distributed import LocalCluster
 from fcunet_dask import (
     Calibration,
     connect_cluster,
@@ -188,6 +190,24 @@ def test_workers_are_those_of_the_client(scan, tmp_path):
         found = PLAN.active_workers()
         client.cluster.close()
     assert found == PLAN.Workers(processes=2, threads=2, memory_bytes=700 * 2**20)
+
+
+def test_a_run_says_that_it_waits_for_workers(scan, tmp_path, caplog):
+    """It begins without, and ends when one has come."""
+    with (
+        LocalCluster(n_workers=0, processes=False, dashboard_address=":0") as cluster,
+        cluster.get_client(),
+    ):
+        came = threading.Timer(1.0, cluster.scale, [1])
+        came.start()
+        run(scan.chunk(scan_y=4), tmp_path / "out")
+        came.join()
+        run(scan.chunk(scan_y=4), tmp_path / "out")
+        said = [r.message for r in caplog.records if "no workers yet" in r.message]
+        assert said == [
+            f"{cluster.scheduler_address} has no workers yet: work waits until some "
+            "come; till then this process is reckoned with"
+        ]
 
 
 def test_thousands_of_blocks_are_shared_out():

@@ -1,6 +1,7 @@
 """One function from a name or an address to a Dask client."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from fcunet_dask.cluster.cuda import cuda_cluster
@@ -10,7 +11,7 @@ from fcunet_dask.cluster.local import local_cluster
 from fcunet_dask.cluster.recipes import use_defaults
 from fcunet_dask.cluster.slurm import slurm_cluster
 from fcunet_dask.cluster.workers import warm_up
-from fcunet_dask.errors import ParameterError
+from fcunet_dask.errors import FcunetError, ParameterError
 
 KINDS: Final[dict[str, Callable[..., Any]]] = {
     "local": local_cluster,
@@ -53,22 +54,33 @@ def connect_cluster(
     Raises
     ------
     ParameterError
-        If `where` is none of these, or nothing answers there.
+        If `where` is none of these, nothing answers there, or an option is missing,
+        unknown or makes no sense.
     MissingDependencyError
         If the kind needs a package or a program that is not installed.
     """
     use_defaults()
-    if where in KINDS:
-        client = KINDS[where](**options)
-    elif "://" in where or where.endswith(".json"):
-        client = existing_cluster(where, **options)
-    else:
-        kinds = ", ".join(repr(kind) for kind in KINDS)
-        msg = (
-            f"where is {kinds}, an address (tls://…) or a scheduler file (*.json), "
-            f"got {where!r}"
-        )
-        raise ParameterError(msg)
+    try:
+        client = _kind(where)(**options)
+    except FcunetError:
+        raise
+    except (TypeError, ValueError, KeyError) as error:
+        said = ", ".join(f"{name}={value!r}" for name, value in options.items())
+        msg = f"cluster {where!r} with options {said or 'none'}: {error}"
+        raise ParameterError(msg) from error
     if load is not None:
         warm_up(client, load)
     return client
+
+
+def _kind(where: str) -> Callable[..., Any]:
+    if where in KINDS:
+        return KINDS[where]
+    if "://" in where or where.endswith(".json"):
+        return partial(existing_cluster, where)
+    kinds = ", ".join(repr(kind) for kind in KINDS)
+    msg = (
+        f"where is {kinds}, an address (tls://…) or a scheduler file (*.json), "
+        f"got {where!r}"
+    )
+    raise ParameterError(msg)

@@ -2,10 +2,11 @@
 
 from typing import Any, Final
 
+import numpy as np
 from dask.system import CPU_COUNT
 
 from fcunet_dask.cluster.memory import own_memory
-from fcunet_dask.errors import ComputeError
+from fcunet_dask.errors import ComputeError, ParameterError
 
 DEFAULTS: Final[dict[str, Any]] = {
     "threads_per_worker": 1,
@@ -32,21 +33,33 @@ def local_cluster(**options: Any) -> Any:
     ------
     ComputeError
         If the worker processes do not start.
+    ParameterError
+        If there are to be none, or an option is unknown or makes no sense.
     """
     from distributed import Client, LocalCluster  # noqa: PLC0415 - heavy
 
     options = DEFAULTS | options
-    threads = options["threads_per_worker"] or CPU_COUNT
-    number = options.get("n_workers") or max(1, CPU_COUNT // threads)
+    threads = _positive(options, "threads_per_worker") or CPU_COUNT
+    number = _positive(options, "n_workers") or max(1, CPU_COUNT // threads)
     try:
         cluster = LocalCluster(**({"memory_limit": own_memory() // number} | options))
     except RuntimeError as error:
         cause = _first_cause(error)
+        if isinstance(cause, TypeError):  # an option that no worker has
+            raise cause from error
         msg = f"worker processes do not start: {type(cause).__name__}: {cause}"
         if isinstance(cause, OSError):
             msg += "; they need room to write in /dev/shm and in the temporary folder"
         raise ComputeError(msg) from error
     return Client(cluster)
+
+
+def _positive(options: dict[str, Any], name: str) -> int | None:
+    value = options.get(name)
+    if value is None or (isinstance(value, int | np.integer) and value > 0):
+        return None if value is None else int(value)
+    msg = f"{name} must be a positive integer, got {value!r}"
+    raise ParameterError(msg)
 
 
 def _first_cause(error: BaseException) -> BaseException:

@@ -1,5 +1,6 @@
 """What a run will do, before it does it: blocks, bytes, memory, time."""
 
+import logging
 import math
 import sys
 import time
@@ -35,6 +36,7 @@ from fcunet_dask.pipeline.settings import Settings
 from fcunet_dask.schema import PATTERN
 from fcunet_dask.types import Array
 
+_LOG = logging.getLogger(__name__)
 WORKER_BYTES: Final = 200 * 2**20
 """Of a worker process that has this package loaded and does nothing (measured)."""
 LATTICE_SECONDS: Final = 2e-4
@@ -212,13 +214,22 @@ def check_fits(scan: xr.Dataset, out: str | Path) -> None:
 
 
 def active_workers() -> Workers:
-    """Return who computes: the workers of the active client, or threads of this process."""
+    """Return who computes: the workers of the active client, or threads of this process.
+
+    A cluster whose workers are still to come is told in the log: what is computed waits.
+    """
     distributed = sys.modules.get("distributed")
     try:
         client = None if distributed is None else distributed.default_client()
     except ValueError:
         client = None
     info = {} if client is None else client.scheduler_info(n_workers=-1)["workers"]
+    if client is not None and not info:
+        _LOG.warning(
+            "%s has no workers yet: work waits until some come; till then this process "
+            "is reckoned with",
+            client.scheduler.address,
+        )
     if not info:
         return Workers(processes=1, threads=_own_threads(), memory_bytes=own_memory())
     limits = [w["memory_limit"] or own_memory() for w in info.values()]

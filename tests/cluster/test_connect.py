@@ -13,7 +13,7 @@ from pathlib import Path
 import fcunet_dask as fcu
 import numpy as np
 import pytest
-from fcunet_dask.cluster import cuda
+from fcunet_dask.cluster import connect, cuda
 from fcunet_dask.errors import ParameterError
 from fcunet_dask.model import fcunet
 
@@ -194,6 +194,35 @@ def test_a_scheduler_that_has_ended_is_named(tmp_path):
     file.write_text(json.dumps({"address": f"tcp://127.0.0.1:{free_port()}"}))
     with pytest.raises(ParameterError, match=r"scheduler\.json: no scheduler answers"):
         fcu.connect_cluster(str(file), timeout="1s")
+
+
+@pytest.mark.parametrize(
+    ("where", "options", "said"),
+    [
+        ("local", {"n_workers": 0}, "n_workers must be a positive integer, got 0"),
+        ("local", {"n_workers": -1}, "n_workers must be a positive integer, got -1"),
+        ("local", {"n_workers": "abc"}, "n_workers must be .* got 'abc'"),
+        ("local", {"threads_per_worker": 0}, "threads_per_worker must be .* got 0"),
+        ("local", {"n_workers": 1, "foo": 3}, r"foo=3.*unexpected keyword .*'foo'"),
+        ("local", {"n_workers": 1, "memory_limit": "lots"}, "memory_limit='lots'"),
+        ("kubernetes", {}, "missing .*'certificates'"),
+        ("tcp://127.0.0.1:1", {"foo": 1}, "foo=1"),
+        ("tcp://127.0.0.1:1", {"timeout": "abc"}, "timeout='abc'"),
+    ],
+)
+def test_options_that_make_no_sense_are_named(where, options, said):
+    with pytest.raises(ParameterError, match=said):
+        fcu.connect_cluster(where, **options)
+
+
+def test_options_that_slurm_has_not_are_named(monkeypatch):
+    def cluster(**options):
+        msg = f"unexpected keyword argument {next(iter(options.keys() & {'foo'}))!r}"
+        raise TypeError(msg)
+
+    monkeypatch.setitem(connect.KINDS, "slurm", cluster)
+    with pytest.raises(ParameterError, match=r"'slurm' .*foo=1.*unexpected keyword"):
+        fcu.connect_cluster("slurm", foo=1)
 
 
 def test_missing_programs_and_packages_are_named(monkeypatch):
