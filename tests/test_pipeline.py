@@ -233,6 +233,19 @@ def test_a_new_reference_costs_no_new_detection(stored, tmp_path, detector):
     assert abs(float(first["strain_xx"].values[:, :2].mean())) > 1e-3
 
 
+def test_results_that_are_open_do_not_turn_into_nothing(stored, tmp_path, detector):
+    """The analysis before the last is kept; the one before that is an error, not NaN."""
+    out = tmp_path / "out"
+    parts = [(slice(None), slice(i, i + 2)) for i in (0, 2, 4)]
+    maps = [run(stored, out, detector=Echo(detector), reference=part) for part in parts]
+    assert np.isfinite(maps[2].strain_xx).all()
+    assert np.isfinite(maps[1].strain_xx).all()
+    with pytest.raises(ReaderError, match="no such Zarr group or array"):
+        maps[0].strain_xx.values  # noqa: B018
+    with pytest.raises(ReaderError, match="no such Zarr group or array"):
+        maps[0].lattice_status.values  # noqa: B018
+
+
 def test_other_settings_are_refused_and_nothing_is_lost(stored, tmp_path):
     before = run(
         stored, tmp_path / "out", detector_options={"subpixel": "parabola"}

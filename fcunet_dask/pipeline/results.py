@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from fcunet_dask._commit import BlockStore, expect_readable, expect_whole
+from fcunet_dask._source import ZarrSource, lazy
 from fcunet_dask.errors import StoreError
 from fcunet_dask.schema import (
     BRAGG_VARIABLES,
@@ -68,8 +69,7 @@ def _finished(store: BlockStore) -> xr.Dataset:
     for part in (store, analysis):
         expect_whole(part)
     chunks = dict(zip(SCAN, analysis.block, strict=True))
-    maps = xr.open_zarr(analysis.place.zarr(), consolidated=False, chunks=chunks)
-    bragg = xr.open_zarr(store.place.zarr(), consolidated=False, chunks=chunks)
+    maps, bragg = (_strict(part, chunks) for part in (analysis, store))
     results = xr.merge(
         [maps.drop_attrs(deep=False), bragg.drop_vars(SCAN, errors="ignore")],
         combine_attrs="override",
@@ -79,6 +79,20 @@ def _finished(store: BlockStore) -> xr.Dataset:
     names = {PARAMETER: list(PARAMETERS), f"{PARAMETER}_": list(PARAMETERS)}
     variables = (*BRAGG_VARIABLES, *LATTICE_VARIABLES, *STRAIN_VARIABLES)
     return _labelled(results.assign_coords(names), variables)
+
+
+def _strict(store: BlockStore, chunks: dict[str, int]) -> xr.Dataset:
+    """Open a finished store; what is deleted later is then an error, and not NaN."""
+    group = xr.open_zarr(store.place.zarr(), consolidated=False, chunks=chunks)
+    arrays = {}
+    for name in store.arrays:
+        array = group[name]
+        sizes = zip(array.dims, array.shape, strict=True)
+        blocks = tuple(chunks.get(str(dim), size) for dim, size in sizes)
+        source = ZarrSource(store.location, name)
+        data = lazy(source, array.shape, array.dtype, blocks)
+        arrays[name] = array.dims, data, array.attrs
+    return group.assign(arrays)
 
 
 def _analysis(where: str) -> BlockStore:
