@@ -1,5 +1,6 @@
 """What must not become of a source: replaced while open, or the place of its results."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -45,4 +46,4 @@ def refuse_within(out: str | Path, array: Any) -> None:
 
 
 def _resolved(where: str | Path) -> str:
-    return str(where).rstrip("/") if is_url(where) else str(Path(where).resolve())
+    return str(where).rstrip("/") if is_url(where) else os.path.realpath(where)

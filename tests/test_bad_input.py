@@ -1,6 +1,7 @@
 """Bad input is an error that names it, or NaN with its reason; nothing is lost."""
 
 import errno
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -367,3 +368,19 @@ def lattice_like(scan):
             "lattice_status": (dims, np.zeros(shape, np.uint8)),
         }
     )
+
+
+def test_a_url_that_became_a_path_is_no_folder(small, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ParameterError, match="lost a slash of the URL"):
+        run(small, Path("s3://bucket/out"))
+    with pytest.raises(ParameterError, match="lost a slash of the URL"):
+        open_scan(Path("s3://bucket/scan.zarr"))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["loop/out", "n" * 300])
+def test_an_output_that_cannot_be_is_an_error_that_names_it(small, tmp_path, name):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(StoreError, match=f"{name}.* cannot be (read|written)"):
+        run(small, tmp_path / name)

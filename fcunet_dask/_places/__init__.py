@@ -5,9 +5,11 @@ needs of a place is here: a value is put in place at once, or not at all; a key 
 created by one of many; it can be replaced by whoever saw it last.
 """
 
+import re
 import sys
 from os import PathLike
 from pathlib import Path
+from typing import Final
 
 from fcunet_dask._places.base import Place, Stamp, age
 from fcunet_dask._places.folder import FolderPlace
@@ -26,6 +28,9 @@ __all__ = [
     "place",
 ]
 
+_WAS_URL: Final = re.compile(r"[a-z][a-z0-9+.]+:/(?!/)")
+"""More than one letter, so no drive."""
+
 
 def is_url(where: object) -> bool:
     """Whether `where` is in an object store (``s3://bucket/prefix``)."""
@@ -38,10 +43,15 @@ def located(where: object) -> str:
     Raises
     ------
     ParameterError
-        If it is no path.
+        If it is no path, or a URL that was made one.
     """
     if not isinstance(where, (str, PathLike)):
         msg = f"expected a path or a URL, got {type(where).__name__}: {where!r:.60}"
+        raise ParameterError(msg)
+    if isinstance(where, Path) and _WAS_URL.match(str(where)):
+        msg = (
+            f"{where}: a pathlib.Path has lost a slash of the URL: pass it as a string"
+        )
         raise ParameterError(msg)
     if is_url(where):
         return str(where).rstrip("/")

@@ -126,7 +126,8 @@ class FolderPlace:
 
     def free_bytes(self) -> int | None:
         """Return the free space of the disk."""
-        there = next(p for p in (self.path, *self.path.parents) if p.exists())
+        # os.path: a name that cannot be is not there, either
+        there = next(p for p in (self.path, *self.path.parents) if os.path.exists(p))  # noqa: PTH110
         return shutil.disk_usage(there).free
 
     def zarr(self, path: str = "") -> Any:
