@@ -384,3 +384,15 @@ def test_an_output_that_cannot_be_is_an_error_that_names_it(small, tmp_path, nam
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     with pytest.raises(StoreError, match=f"{name}.* cannot be (read|written)"):
         run(small, tmp_path / name)
+
+
+def test_an_object_store_that_is_none_is_an_error_in_one_line(small):
+    where = "nowhere://bucket/a"
+    for call, error, words in (
+        (lambda: run(small, where), StoreError, "cannot be read"),
+        (lambda: open_results(where), StoreError, "cannot be read"),
+        (lambda: open_scan(where), ReaderError, "is no Zarr group"),
+    ):
+        with pytest.raises(error, match=f"{where}.*{words}") as caught:
+            call()
+        assert "\n" not in str(caught.value)

@@ -43,21 +43,24 @@ def read_attrs(where: Place) -> dict[str, Any]:
     StoreError
         If there is one that cannot be read: it is not to be taken for none.
     """
-    unreadable: tuple[type[Exception], ...]
-    unreadable = (*failures(), ValueError, AttributeError)
     try:
         if where.stamp(_GROUP) is None:
             return {}
         return cast(dict[str, Any], read_json(where, _GROUP).get("attributes", {}))
     except FileNotFoundError:
         return {}
-    except unreadable as error:
+    except _unreadable() as error:
         reason = str(error).partition("\n")[0]
         msg = (
             f"{where.name}/{_GROUP} cannot be read ({reason}): try again; if it is "
             "damaged, choose another name"
         )
         raise StoreError(msg) from error
+
+
+def _unreadable() -> tuple[type[Exception], ...]:
+    """Return what is raised then; asked when it is, for obstore is imported late."""
+    return (*failures(), ValueError, AttributeError)
 
 
 def checksum(block: Array) -> str:

@@ -8,7 +8,7 @@ import zarr
 
 from fcunet_dask._axes import UNITS
 from fcunet_dask._commit import KEY, BlockStore, first_damage
-from fcunet_dask._places import failures, place
+from fcunet_dask._places import failures, is_url, place
 from fcunet_dask._source import ZarrSource
 from fcunet_dask.calibration import Calibration
 from fcunet_dask.errors import ReaderError
@@ -16,6 +16,11 @@ from fcunet_dask.io.raw import Coords, RawScan
 from fcunet_dask.io.units import Axis, metadata
 from fcunet_dask.schema import MASK, PATTERN, PROBE, SCAN, Q
 from fcunet_dask.types import Array
+
+
+def _wrong() -> tuple[type[Exception], ...]:
+    """Return what is raised then; asked when it is, for obstore is imported late."""
+    return (ValueError, KeyError, *failures())
 
 
 def read_zarr(path: str, dataset: str | None) -> RawScan:
@@ -26,12 +31,12 @@ def read_zarr(path: str, dataset: str | None) -> RawScan:
     ReaderError
         If `path` is no group, holds no scan, was not written to the end or is damaged.
     """
-    where = place(path).zarr()
-    wrong: tuple[type[Exception], ...] = (ValueError, KeyError, *failures())
     try:
-        group = zarr.open_group(where, mode="r")
-    except wrong as error:
-        msg = f"{path} is a folder, but no Zarr group ({error})"
+        group = zarr.open_group(place(path).zarr(), mode="r")
+    except _wrong() as error:
+        reason = str(error).partition("\n")[0]
+        kind = "is" if is_url(path) else "is a folder, but"
+        msg = f"{path} {kind} no Zarr group ({reason})"
         raise ReaderError(msg) from error
     native = KEY in group.attrs
     digest = _digest_of_whole(path) if native else None
