@@ -375,7 +375,15 @@ def test_on_a_cluster_two_run_at_once(folder, quick, client, slow):
     assert max(running) == 2
 
 
-def test_an_interrupt_stops_all_of_them(folder, quick, client, slow):
+@pytest.fixture
+def interrupted():
+    """Ctrl-C interrupts: other tests import dask-jobqueue, which has it end the process."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_stops_all_of_them(folder, quick, client, slow, interrupted):
     """Nothing is computed behind the user's back, and all of it can be gone on with."""
     paths = [folder / "a.zarr", folder / "c.zarr"]
     blocks = {"blocks": (1, 1)}

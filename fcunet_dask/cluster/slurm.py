@@ -1,7 +1,10 @@
 """Workers as SLURM jobs, the scheduler where Python runs."""
 
 import shutil
+import signal
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -71,7 +74,8 @@ def slurm_cluster(
 
 def _jobqueue() -> Any:
     try:
-        from dask_jobqueue.slurm import SLURMCluster  # noqa: PLC0415 - an extra
+        with _own_interrupt():
+            from dask_jobqueue.slurm import SLURMCluster  # noqa: PLC0415 - an extra
     except ImportError as error:
         msg = "SLURM needs dask-jobqueue: pip install 'fcunet-dask[slurm]'"
         raise MissingDependencyError(msg) from error
@@ -79,6 +83,16 @@ def _jobqueue() -> Any:
         msg = "there is no sbatch here: run this on a login node of the SLURM cluster"
         raise MissingDependencyError(msg)
     return SLURMCluster
+
+
+@contextmanager
+def _own_interrupt() -> Iterator[None]:
+    """Keep what Ctrl-C does: with dask-jobqueue it would end the process, or a kernel."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def _section(recipe: str) -> dict[str, Any]:

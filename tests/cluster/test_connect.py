@@ -236,6 +236,26 @@ def test_missing_programs_and_packages_are_named(monkeypatch):
         fcu.connect_cluster("slurm")
 
 
+def test_slurm_leaves_ctrl_c_as_it_was():
+    """With dask-jobqueue alone it ends the process, such as the kernel of a notebook."""
+    code = (
+        "import signal, fcunet_dask as fcu\n"
+        "try:\n    fcu.connect_cluster('slurm')\n"
+        "except fcu.FcunetError as error:\n    print(error)\n"
+        "import dask_jobqueue\n"
+        "print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PATH": "/nowhere"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "there is no sbatch" in said.stdout
+    assert said.stdout.splitlines()[-1] == "True"
+
+
 class Where:
     """Detector that notes on which worker it was called."""
 
