@@ -14,7 +14,7 @@ from pathlib import Path
 
 import fcunet_dask
 import numpy as np
-from distributed import Client, LocalCluster
+from workers import warm_workers
 
 AT_ONCE = (1, 2, 3)
 
@@ -54,24 +54,13 @@ def make(path, side, seed):
 def seconds(paths, out, at_once):
     """Wall time of one survey on two workers, which are warm."""
     shutil.rmtree(out, ignore_errors=True)
-    with (
-        LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=":0"
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        client.run(warm)
+    with warm_workers(2):
         began = time.perf_counter()
         rows = fcunet_dask.survey(paths, out, at_once=at_once, blocks=(16, 16))
         took = time.perf_counter() - began
     if any(row.state != "done" for row in rows):
         raise SystemExit(str(rows))
     return took
-
-
-def warm():
-    """Import what a block needs."""
-    fcunet_dask.load_detector("template", radius=4.0, edge=0.5)
 
 
 if __name__ == "__main__":

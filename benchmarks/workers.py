@@ -13,6 +13,7 @@ import shutil
 import sys
 import tempfile
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import fcunet_dask
@@ -65,17 +66,24 @@ def make(path, shape):
 def seconds(path, out, workers):
     """Wall time of one run on that many workers, which are warm."""
     shutil.rmtree(out, ignore_errors=True)
-    with (
-        LocalCluster(
-            n_workers=workers, threads_per_worker=1, dashboard_address=":0"
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        client.run(warm)
+    with warm_workers(workers):
         scan = fcunet_dask.open_scan(path, blocks=BLOCKS)
         began = time.perf_counter()
         fcunet_dask.run(scan, out)
         return time.perf_counter() - began
+
+
+@contextmanager
+def warm_workers(number):
+    """Start processes of one thread that have imported what a block needs."""
+    with (
+        LocalCluster(
+            n_workers=number, threads_per_worker=1, dashboard_address=":0"
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        client.run(warm)
+        yield
 
 
 def apart(path, processes):

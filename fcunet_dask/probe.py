@@ -123,7 +123,7 @@ def measure_probe(
     return _probe_dataset(scan, image, mask, shape, statistics, origin, said)
 
 
-def _sample(scan: xr.Dataset) -> Array:
+def sample_patterns(scan: xr.Dataset) -> Array:
     """Up to 36 patterns from all over the scan, (n, rows, columns)."""
     pattern = scan[PATTERN.name]
     rows, columns = pattern.shape[:2]
@@ -147,7 +147,7 @@ def _sample(scan: xr.Dataset) -> Array:
 
 def _seen(scan: xr.Dataset) -> tuple[Array, Array, CameraNoise, Saturation]:
     """Sample of the patterns without dark level, pixels that measure, and noise."""
-    patterns = _sample(scan)
+    patterns = sample_patterns(scan)
     mask = np.ones(patterns.shape[1:], bool)
     if MASK.name in scan:
         mask = np.asarray(validate(scan, MASK)[MASK.name])
@@ -283,7 +283,7 @@ def _first_radius(
 def _nothing_found(scan: xr.Dataset) -> str:
     """Say what is wrong with the patterns of a scan, if anything obviously is."""
     pattern = scan[PATTERN.name]
-    words = odd_counts(_sample(scan))
+    words = odd_counts(sample_patterns(scan))
     positions, pixels = pattern.shape[:2], pattern.shape[2:]
     if min(positions) > max(pixels):
         words.append(

@@ -7,15 +7,14 @@ from concurrent.futures import CancelledError
 import dask
 import pytest
 from dask.delayed import delayed
-from distributed import Client, Future
+from distributed import Future
 from fcunet_dask._bands import cancel_bands, cluster_client, compute_band
+from tests.in_process import in_process
 
 
 @pytest.fixture
 def client():
-    with Client(
-        processes=False, n_workers=1, threads_per_worker=1, dashboard_address=":0"
-    ) as client:
+    with in_process(1) as client:
         yield client
 
 

@@ -23,6 +23,17 @@ with computing():
 PAGES = 8 * 2**20 // os.sysconf("SC_PAGE_SIZE")
 
 
+def said(code, environment):
+    """What a process of its own prints."""
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="of glibc")
 @pytest.mark.parametrize(
     ("limit", "kept"), [("65536", True), (None, True), ("0", False)]
@@ -33,14 +44,7 @@ def test_memory_of_arrays_is_used_again_unless_someone_else_wants_it_back(limit,
     environment = {**os.environ, **given, "NUMPY_MADVISE_HUGEPAGE": "0"}
     if limit is None:
         environment.pop("MALLOC_TRIM_THRESHOLD_", None)
-    said = subprocess.run(
-        [sys.executable, "-c", COUNT],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    faults = int(said.stdout)
+    faults = int(said(COUNT, environment))
     assert faults < PAGES / 20 if kept else faults > PAGES / 2
 
 
@@ -85,13 +89,7 @@ except ValueError:
 def test_contexts_that_overlap_leave_blas_as_it_was():
     """One thread begins, another begins, the first ends, then the other; then an error."""
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "2", "OMP_NUM_THREADS": "2"}
-    said = subprocess.run(
-        [sys.executable, "-c", OVERLAP],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    if not said.stdout.startswith("[2] "):
+    blas = said(OVERLAP, environment)
+    if not blas.startswith("[2] "):
         pytest.skip("BLAS has one thread here whatever it is told")
-    assert said.stdout.split() == ["[2]", "[1]", "[2]", "[2]"]
+    assert blas.split() == ["[2]", "[1]", "[2]", "[2]"]

@@ -5,9 +5,9 @@ import time
 
 import dask
 import pytest
-from distributed import Client
 from fcunet_dask._bands import cluster_client
 from fcunet_dask.pipeline.side_by_side import side_by_side
+from tests.in_process import in_process
 
 
 def test_so_many_at_once_and_each_once():
@@ -58,9 +58,7 @@ def test_what_is_set_for_the_while_is_undone():
 
 def test_the_current_client_is_that_of_all_threads():
     with (
-        Client(
-            processes=False, n_workers=1, dashboard_address=":0", set_as_default=False
-        ) as client,
+        in_process(1, set_as_default=False) as client,
         client.as_current(),
     ):
         found = []

@@ -12,13 +12,13 @@ import time
 import numpy as np
 import pyarrow.parquet
 import pytest
-from distributed import Client
 from fcunet_dask import save_scan, survey
 from fcunet_dask._bands import cancel_bands
 from fcunet_dask.errors import ComputeError, ParameterError, StoreError
 from fcunet_dask.peaks import BlockPeaks
 from fcunet_dask.pipeline import Settings, detect, open_results
 from fcunet_dask.pipeline.survey_table import Scanned, read_table, update_table
+from tests.in_process import in_process
 
 module = importlib.import_module(
     "fcunet_dask.pipeline.survey"
@@ -314,10 +314,7 @@ def test_the_command_ends_with_one_where_a_scan_failed(folder):
 
 @pytest.fixture
 def client():
-    """Two workers in this process, so that what is patched is patched for them."""
-    with Client(
-        processes=False, n_workers=2, threads_per_worker=1, dashboard_address=":0"
-    ) as client:
+    with in_process(2) as client:
         yield client
 
 

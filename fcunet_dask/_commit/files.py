@@ -49,18 +49,13 @@ def read_attrs(where: Place) -> dict[str, Any]:
         return cast(dict[str, Any], read_json(where, _GROUP).get("attributes", {}))
     except FileNotFoundError:
         return {}
-    except _unreadable() as error:
+    except failures(ValueError, AttributeError) as error:
         reason = str(error).partition("\n")[0]
         msg = (
             f"{where.name}/{_GROUP} cannot be read ({reason}): try again; if it is "
             "damaged, choose another name"
         )
         raise StoreError(msg) from error
-
-
-def _unreadable() -> tuple[type[Exception], ...]:
-    """Return what is raised then; asked when it is, for obstore is imported late."""
-    return (*failures(), ValueError, AttributeError)
 
 
 def checksum(block: Array) -> str:

@@ -71,9 +71,12 @@ def place(where: str | Path) -> Place:
     return FolderPlace(Path(where))
 
 
-def failures() -> tuple[type[Exception], ...]:
-    """Return what places raise where the disk or the network fails."""
-    known: list[type[Exception]] = [OSError]
+def failures(*others: type[Exception]) -> tuple[type[Exception], ...]:
+    """Return what places raise where the disk or the network fails, and `others`.
+
+    To be asked when it has been raised: obstore is imported when it is needed.
+    """
+    known: list[type[Exception]] = [OSError, *others]
     if "obstore" in sys.modules:
         known.append(sys.modules["obstore"].exceptions.BaseError)
     return tuple(known)

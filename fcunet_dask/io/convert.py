@@ -156,9 +156,9 @@ def _put_small(store: BlockStore, scan: xr.Dataset) -> None:
     """Write what belongs to no block; of a finished store, what cannot be read."""
     whole = store.complete
     for name in ("probe", "mask", *schema.SCAN, *schema.Q):
-        if name in scan.variables and not (
-            whole and not damage(store.place, name, values=True)
-        ):
+        if name not in scan.variables:
+            continue
+        if not whole or damage(store.place, name, values=True):
             variable = scan[name]
             dims = tuple(map(str, variable.dims))
             store.put(name, dims, np.asarray(variable), variable.attrs)

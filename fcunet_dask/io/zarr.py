@@ -18,11 +18,6 @@ from fcunet_dask.schema import MASK, PATTERN, PROBE, SCAN, Q
 from fcunet_dask.types import Array
 
 
-def _wrong() -> tuple[type[Exception], ...]:
-    """Return what is raised then; asked when it is, for obstore is imported late."""
-    return (ValueError, KeyError, *failures())
-
-
 def read_zarr(path: str, dataset: str | None) -> RawScan:
     """Open a Zarr group: ``pattern``, or the only array with four axes.
 
@@ -33,7 +28,7 @@ def read_zarr(path: str, dataset: str | None) -> RawScan:
     """
     try:
         group = zarr.open_group(place(path).zarr(), mode="r")
-    except _wrong() as error:
+    except failures(ValueError, KeyError) as error:
         reason = str(error).partition("\n")[0]
         kind = "is" if is_url(path) else "is a folder, but"
         msg = f"{path} {kind} no Zarr group ({reason})"

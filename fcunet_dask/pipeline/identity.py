@@ -1,27 +1,24 @@
 """By what a run knows its own output again: the settings, not what was measured."""
 
-import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from hashlib import blake2b
 from importlib.metadata import version
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import xarray as xr
 from dask.tokenize import tokenize
 
-from fcunet_dask._source import BlockSource, source_of
+from fcunet_dask._source import source_of
 from fcunet_dask.errors import ParameterError
 from fcunet_dask.io import open_scan
 from fcunet_dask.model import DiskDetector
 from fcunet_dask.model.weights import find_weights
 from fcunet_dask.pipeline.settings import Settings
+from fcunet_dask.probe import sample_patterns
 from fcunet_dask.schema import MASK, PATTERN, PATTERN_STATUS, PROBE, Q
-
-_SIDE: Final = 6
-"""Rows, and columns, that tell a scan by its patterns."""
 
 
 def detection_identity(scan: xr.Dataset, settings: Settings) -> dict[str, Any]:
@@ -88,22 +85,12 @@ def source_identity(scan: xr.Dataset) -> dict[str, Any]:
     source = dict(scan.attrs.get("source", {}))
     source.pop("path", None)
     data = scan[PATTERN.name].data
-    whole = source_of(data)
-    if whole is None:
+    if source_of(data) is None:
         source["token"] = tokenize(data)
     elif source.get("reader") == "zarr":
-        source["sample"] = _sample(whole, data.shape)
+        patterns = sample_patterns(scan).tobytes()
+        source["sample"] = blake2b(patterns, digest_size=16).hexdigest()
     return source
-
-
-def _sample(source: BlockSource, shape: tuple[int, ...]) -> str:
-    """Hash of up to 36 patterns from all over the scan."""
-    digest = blake2b(digest_size=16)
-    y, x = (np.unique(np.linspace(0, n - 1, _SIDE).astype(int)) for n in shape[:2])
-    for row, column in itertools.product(y.tolist(), x.tolist()):
-        box = slice(row, row + 1), slice(column, column + 1), slice(None), slice(None)
-        digest.update(source.read(box).tobytes())
-    return digest.hexdigest()
 
 
 def expect_results_of(scan: xr.Dataset, results: xr.Dataset) -> str:
