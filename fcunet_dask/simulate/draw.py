@@ -19,6 +19,8 @@ from fcunet_dask.types import Array
 
 PATTERNED_RADIUS: Final = 8.0
 """Smallest radius of a patterned aperture, px."""
+_LIMITING: Final = 0.06
+"""|s_g| up to which the disk of a reflection counts as a neighbour, 1/Å."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -245,7 +247,7 @@ def draw_probes(
     -------
     tuple of Probe
     """
-    strength = truth.strength()
+    strength = np.where(np.abs(truth.error) <= _LIMITING, truth.strength(), 0.0)
     visible = strength > 0.01 * strength[1:].max(initial=0.0)
     visible[0] = False
     length = np.linalg.norm(truth.q, axis=1)

@@ -347,12 +347,13 @@ def _arrays(recipe: LibraryRecipe, blocks: int) -> dict[str, ArraySpec]:
         "thickness_angstrom": spec(("thickness",), (t,), "float32", "Å", "thickness"),
         "probe_code": spec(q, (n, n), "uint16", "1", "vacuum probe"),
         "probe_scale": spec((), (), "float32", "1", "intensity of 65535 in the probe"),
-        "truth": spec(
-            ("reflection", "column"),
-            (recipe.reflections, len(COLUMNS)),
-            "float32",
-            ", ".join(COLUMNS),
-            "truth",
+        "truth": ArraySpec(
+            dims=(*_LEAD, "reflection", "column"),
+            shape=(*lead, recipe.reflections, len(COLUMNS)),
+            dtype="float32",
+            chunks=(1, 1, recipe.reflections, len(COLUMNS)),
+            shards=(*own, recipe.reflections, len(COLUMNS)),
+            attrs={"units": ", ".join(COLUMNS), "long_name": "truth"},
         ),
         "parameter": spec(
             ("quantity",), (len(PARAMETERS),), "float64", ", ".join(PARAMETERS), "drawn"

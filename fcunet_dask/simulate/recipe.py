@@ -110,8 +110,8 @@ class LibraryRecipe:
     bending: float = 5e-6
     thermal: Range = (0.2, 1.2)
     absorption: Range = (0.0, 0.04)
-    reflections: int = 768
-    max_error: float = 0.06
+    reflections: int = 16384
+    max_error: float = 0.1
 
     def __post_init__(self) -> None:
         for name in ("cifs", *_LISTS):

@@ -145,7 +145,7 @@ def _target(cut: Example) -> Array:
 @lru_cache(maxsize=2)
 def _library(path: str) -> xr.Dataset:
     library = open_library(path, partial=True)
-    for name in ("parameter", "scale", "thickness_angstrom", "probe_scale", "truth"):
+    for name in ("parameter", "scale", "thickness_angstrom", "probe_scale"):
         library[name].load()
     return library
 
