@@ -1,8 +1,9 @@
 """Strong and weak scaling of whole runs, from a file to strain, on one and two workers.
 
-python benchmarks/workers.py [repeats] [rows and columns of the scan]
+python benchmarks/workers.py [repeats] [rows and columns of the scan] [detector]
 
-Workers are processes of one thread. *Strong*: the same scan; *weak*: twice the scan on
+Workers are processes of one thread that have run the first rows of the scan before, so
+that what is compiled is compiled. *Strong*: the same scan; *weak*: twice the scan on
 two workers; *apart*: two processes without Dask, each of which searches the blocks of
 the scan, beside one: what the machine itself gives for a second process. Each repeat
 runs all in turn; ratios are those of its own times.
@@ -26,16 +27,19 @@ from fcunet_dask.peaks import block_peaks
 BLOCKS = (16, 16)
 
 
-def main(repeats="3", side="192"):
+def main(repeats="3", side="192", detector="template"):
     side = int(side)
     folder = Path(tempfile.mkdtemp())
     try:
         scans = [make(folder / f"{n}.zarr", (side, n * side)) for n in (1, 2)]
         times = []
         for _ in range(int(repeats)):
-            one, two = (seconds(scans[0], folder / "out", n) for n in (1, 2))
-            double = seconds(scans[1], folder / "out", 2)
-            times.append((one, two, double, *(apart(scans[0], n) for n in (1, 2))))
+            one, two, double = (
+                seconds(scan, folder / "out", n, detector)
+                for scan, n in ((scans[0], 1), (scans[0], 2), (scans[1], 2))
+            )
+            alone, beside = (apart(scans[0], n, detector) for n in (1, 2))
+            times.append((one, two, double, alone, beside))
     finally:
         shutil.rmtree(folder)
     one, two, double, alone, beside = np.array(times).T
@@ -63,13 +67,14 @@ def make(path, shape):
     return path
 
 
-def seconds(path, out, workers):
+def seconds(path, out, workers, detector):
     """Wall time of one run on that many workers, which are warm."""
-    shutil.rmtree(out, ignore_errors=True)
     with warm_workers(workers):
         scan = fcunet_dask.open_scan(path, blocks=BLOCKS)
-        began = time.perf_counter()
-        fcunet_dask.run(scan, out)
+        for part in (scan.isel(scan_y=slice(BLOCKS[0])), scan):
+            shutil.rmtree(out, ignore_errors=True)
+            began = time.perf_counter()
+            fcunet_dask.run(part, out, detector=detector)
         return time.perf_counter() - began
 
 
@@ -86,12 +91,13 @@ def warm_workers(number):
         yield
 
 
-def apart(path, processes):
+def apart(path, processes, detector):
     """Wall time of so many processes, each of which searches all blocks."""
     spawn = multiprocessing.get_context("spawn")
     ready = spawn.Barrier(processes + 1)
     children = [
-        spawn.Process(target=search, args=(path, ready)) for _ in range(processes)
+        spawn.Process(target=search, args=(path, ready, detector))
+        for _ in range(processes)
     ]
     for child in children:
         child.start()
@@ -102,18 +108,23 @@ def apart(path, processes):
     return time.perf_counter() - began
 
 
-def search(path, ready):
+def search(path, ready, detector):
     """Search the blocks of a scan, one after the other."""
     scan = fcunet_dask.open_scan(path, blocks=BLOCKS)
     probe = fcunet_dask.estimate_probe(scan)
-    work = block_peaks(scan, fcunet_dask.load_detector("template", probe))
+    work = block_peaks(scan, fcunet_dask.load_detector(detector, probe))
     source = source_of(scan.pattern.data)
-    ready.wait()
+
+    def block(y, x):
+        rows, columns = slice(y, y + BLOCKS[0]), slice(x, x + BLOCKS[1])
+        work(source.read((rows, columns, slice(None), slice(None))))
+
     with computing():
+        block(0, 0)
+        ready.wait()
         for y in range(0, scan.sizes["scan_y"], BLOCKS[0]):
             for x in range(0, scan.sizes["scan_x"], BLOCKS[1]):
-                rows, columns = slice(y, y + BLOCKS[0]), slice(x, x + BLOCKS[1])
-                work(source.read((rows, columns, slice(None), slice(None))))
+                block(y, x)
 
 
 def warm():
