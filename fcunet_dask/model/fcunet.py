@@ -1,6 +1,6 @@
 """The network as a detector of disks."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, Literal, get_args
 
 import numpy as np
@@ -25,6 +25,9 @@ Refine = Literal["fit", "mean", "none"]
 
 _LEAST: Final = 0.05
 """Height of the heat map below which nothing is looked at."""
+_DRAWN: Final = 0.7
+"""Least distance of refined disks, radii: outlines of disks that overlap are drawn to each
+other, and marks that are nearer than a radius are left out before."""
 _DOUBT: Final = 0.75
 """Power of the height that a structure factor is divided by: both images are lower where
 a disk is doubtful, and doubtful disks are weak."""
@@ -65,7 +68,7 @@ class FCUNet:
     min_probability : float
         Least probability that a disk exists.
     min_spacing, edge_boundary : float, optional
-        px; by default 1 and 1 radius.
+        px; by default 1 and 1 radius, of which 0.7 once positions are refined.
     max_peaks : int
         Most disks of a pattern.
 
@@ -141,7 +144,7 @@ class FCUNet:
         refine = prepared.refine
         place = {"fit": refine.outlined, "mean": refine.weighed, "none": refine.lit}
         found = place[self.refine](patterns, found)
-        return arrange(found, status, limits, len(patterns))
+        return arrange(found, status, _refined_limits(self), len(patterns))
 
     def structure_factors(self, patterns: Array) -> Array:
         """Structure-factor images of `patterns`.
@@ -179,6 +182,13 @@ def _limits(detector: FCUNet) -> PeakLimits:
         edge=detector.radius if edge is None else edge,
         max_peaks=detector.max_peaks,
     )
+
+
+def _refined_limits(detector: FCUNet) -> PeakLimits:
+    limits = _limits(detector)
+    if detector.min_spacing is None:
+        return replace(limits, min_spacing=_DRAWN * detector.radius)
+    return limits
 
 
 def weighed_evidence(detector: FCUNet, patterns: Array) -> tuple[Candidates, Array]:

@@ -397,3 +397,28 @@ def test_a_run_with_it_is_a_strain_map(weights, scan, probe, tmp_path):
     )
     assert abs(expected) > 0.005
     assert found == pytest.approx(expected, abs=0.001)
+
+
+def test_disks_that_overlap_stay_two_though_their_outlines_near_each_other(
+    weights, monkeypatch
+):
+    """Light of both where they overlap draws the outlines together."""
+    places = np.array([[36.0, 40.0], [36.0, 40.0 + 1.15 * RADIUS]])
+    between = places.mean(axis=0)[1]
+    columns = np.arange(SHAPE[1])
+    towards = np.exp(-((columns - between) ** 2) / (2 * (0.4 * RADIUS) ** 2))
+    mean = 1 + 40 * sum(plain_disk(SHAPE, tuple(p)) for p in places) * (1 + 4 * towards)
+    pattern = np.random.default_rng(3).poisson(mean, (1, *SHAPE)).astype(np.uint16)
+    marks = np.zeros((1, 2, 6), np.float32)
+    marks[0, :, 0] = marks[0, :, 5] = 0.9
+    marks[0, :, 1:3], marks[0, :, 4] = places, -1.0
+    monkeypatch.setattr(
+        "fcunet_dask.model.fcunet._loaded", lambda detector: lambda *images: marks
+    )
+    known = {"radius": RADIUS, "weights": weights, "min_probability": 0.0}
+    both = FCUNet(**known, structure=0.05)(pattern).position[0]
+    both = both[np.isfinite(both[:, 0])]
+    assert len(both) == 2
+    assert np.hypot(*np.diff(both, axis=0)[0]) < RADIUS
+    apart = FCUNet(**known, structure=0.05, min_spacing=RADIUS)(pattern).position[0]
+    assert np.isfinite(apart[:, 0]).sum() == 1
