@@ -5,8 +5,10 @@ python benchmarks/oracle.py TEST_SET JUDGED [every]
 TEST_SET and JUDGED are ``test.zarr`` and OUT of ``fcunet-dask evaluate``, which has judged
 ``correlation`` and ``fcunet_mean``. The oracle gives the true positions; all that is left
 to find in a pattern is the affine map from them to the found ones (origin, turn and
-distortion), by least squares with Huber weights. The last line is the share of the
-visible disks that lie on one lattice through the direct beam, found from the truth.
+distortion), by least squares with Huber weights. Then the share of the visible disks that
+lie on one lattice through the direct beam, found from the truth; and the F1 of another
+oracle, which knows where every reflection is and how strong, and has only to say from the
+noisy counts which of them can be seen, by the best threshold of their significance.
 """
 
 import json
@@ -16,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 from fcunet_dask.kernels.basis import find_basis
-from fcunet_dask.simulate.visibility import Visibility
+from fcunet_dask.simulate.visibility import Visibility, disk_significance
 from fcunet_dask.train.judge.contender import Contender
 from fcunet_dask.train.judge.detection import Threshold
 from fcunet_dask.train.judge.match import match
@@ -50,6 +52,8 @@ def main(test_set, judged, every="5"):
         )
     on, disks = np.sum([on_one_lattice(j) for j in patterns], axis=0)
     print(f"\n{100 * on / disks:.0f} % of {disks:.0f} visible disks lie on one lattice")
+    f1, precision, recall = max(seen_where_known(patterns))
+    print(f"places known: F1 {f1:.3f} ({precision:.2f}, {recall:.2f})")
 
 
 def detected(name, patterns, judged):
@@ -90,6 +94,26 @@ def on_one_lattice(j):
     shortest = j.radius * np.array([0.6, 1.0, 1.5])
     bases = [find_basis(position - beam, weight, OFF, s) for s in shortest]
     return max((b.n_spots for b in bases if b), default=0), len(position)
+
+
+def seen_where_known(patterns):
+    """Return F1, precision and recall of the reflections above each significance."""
+    label = np.concatenate([j.label for j in patterns])
+    significance = np.concatenate(
+        [
+            disk_significance(j.counts, j.position, j.radius, j.edge, j.strength)[0]
+            for j in patterns
+        ]
+    )
+    asked = label != Visibility.FAINT
+    visible = label[asked] == Visibility.VISIBLE
+    figures = []
+    for least in np.arange(1.0, 6.0, 0.05):
+        found = significance[asked] >= least
+        right = (found & visible).sum()
+        precision, recall = right / found.sum(), right / visible.sum()
+        figures.append((2 / (1 / precision + 1 / recall), precision, recall))
+    return figures
 
 
 if __name__ == "__main__":
