@@ -20,7 +20,7 @@ import numpy as np
 from fcunet_dask.kernels.basis import find_basis
 from fcunet_dask.simulate.visibility import Visibility, disk_significance
 from fcunet_dask.train.judge.contender import Contender
-from fcunet_dask.train.judge.detection import Threshold
+from fcunet_dask.train.judge.detection import Tally, Threshold
 from fcunet_dask.train.judge.match import match
 from fcunet_dask.train.judge.positions import position_errors
 from fcunet_dask.train.judge.truth import open_scenes
@@ -52,8 +52,8 @@ def main(test_set, judged, every="5"):
         )
     on, disks = np.sum([on_one_lattice(j) for j in patterns], axis=0)
     print(f"\n{100 * on / disks:.0f} % of {disks:.0f} visible disks lie on one lattice")
-    f1, precision, recall = max(seen_where_known(patterns))
-    print(f"places known: F1 {f1:.3f} ({precision:.2f}, {recall:.2f})")
+    best = max(seen_where_known(patterns), key=lambda tally: tally.f1)
+    print(f"places known: F1 {best.f1:.3f} ({best.precision:.2f}, {best.recall:.2f})")
 
 
 def detected(name, patterns, judged):
@@ -97,7 +97,7 @@ def on_one_lattice(j):
 
 
 def seen_where_known(patterns):
-    """Return F1, precision and recall of the reflections above each significance."""
+    """Return the tally of what is above each significance."""
     label = np.concatenate([j.label for j in patterns])
     significance = np.concatenate(
         [
@@ -107,13 +107,12 @@ def seen_where_known(patterns):
     )
     asked = label != Visibility.FAINT
     visible = label[asked] == Visibility.VISIBLE
-    figures = []
+    tallies = []
     for least in np.arange(1.0, 6.0, 0.05):
         found = significance[asked] >= least
-        right = (found & visible).sum()
-        precision, recall = right / found.sum(), right / visible.sum()
-        figures.append((2 / (1 / precision + 1 / recall), precision, recall))
-    return figures
+        counted = (found & visible, found & ~visible, visible & ~found)
+        tallies.append(Tally(*(int(part.sum()) for part in counted)))
+    return tallies
 
 
 if __name__ == "__main__":
