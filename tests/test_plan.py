@@ -27,7 +27,7 @@ PLAN = sys.modules[plan.__module__]
 
 
 @pytest.fixture(scope="module")
-def scan(tmp_path_factory):
+def scan_path(tmp_path_factory):
     """24 × 40 patterns in blocks of 8 × 8, with counting noise."""
     path = tmp_path_factory.mktemp("scan") / "scan.zarr"
     made = simulate_scan(
@@ -35,7 +35,12 @@ def scan(tmp_path_factory):
         dose=1e5, blocks=(8, 8),
     )  # fmt: skip
     save_scan(made[["pattern"]], path, shard=(8, 8))
-    return open_scan(path, blocks=(8, 8))
+    return path
+
+
+@pytest.fixture(scope="module")
+def scan(scan_path):
+    return open_scan(scan_path, blocks=(8, 8))
 
 
 @pytest.fixture(scope="module")
@@ -208,6 +213,37 @@ def test_a_run_says_that_it_waits_for_workers(scan, tmp_path, caplog):
             f"{cluster.scheduler_address} has no workers yet: work waits until some "
             "come; till then this process is reckoned with"
         ]
+
+
+def test_workers_are_those_with_the_resources_that_are_asked_for(caplog):
+    """As the scheduler gives them out: a worker without gets nothing."""
+    with (
+        LocalCluster(
+            n_workers=2, threads_per_worker=3, processes=False,
+            resources={"GPU": 1}, dashboard_address=":0",
+        ) as cluster,
+        cluster.get_client(),
+    ):  # fmt: skip
+        with dask.annotate(resources={"GPU": 1}):
+            found = PLAN.active_workers()
+        assert (found.processes, found.threads, found.gpus) == (2, 6, 2)
+        assert not [r for r in caplog.records if r.name == PLAN.__name__]
+        with dask.annotate(resources={"GPU": 2}):
+            assert PLAN.active_workers().gpus == 0
+    assert [r.message for r in caplog.records if r.name == PLAN.__name__] == [
+        f"{cluster.scheduler_address} has no workers with GPU=2 yet: work waits until "
+        "some come; till then this process is reckoned with"
+    ]
+
+
+@pytest.mark.parametrize("name", ["", "maps.zarr", "pattern/maps.zarr"])
+def test_a_plan_says_that_the_output_lies_in_the_scan(scan_path, name):
+    """Run refuses it; the plan must not promise it."""
+    out = scan_path / name
+    (problem,) = plan(open_scan(scan_path), out).problems
+    with pytest.raises(StoreError) as refused:
+        run(open_scan(scan_path), out)
+    assert problem == str(refused.value)
 
 
 def test_thousands_of_blocks_are_shared_out():

@@ -5,7 +5,7 @@ import math
 import sys
 import time
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +22,7 @@ from fcunet_dask._commit import ArraySpec, compressors
 from fcunet_dask._computing import computing
 from fcunet_dask._places import located, place
 from fcunet_dask._source import source_of
+from fcunet_dask._source_guard import refuse_within
 from fcunet_dask.cluster.memory import own_memory
 from fcunet_dask.errors import FcunetError, ParameterError, StoreError
 from fcunet_dask.peaks import BlockPeaks, block_peaks
@@ -166,7 +167,8 @@ def plan(
     result_bytes = _result_bytes(sample, bragg_arrays(scan, detector.max_peaks), sizes)
     each = 2 * sizes.block_bytes + sizes.result_bytes + sample.detector_bytes
     free = place(located(out)).free_bytes()
-    problems = _problems(workers, each, block, sizes.blocks, result_bytes, free)
+    problems = _misplaced(scan, out)
+    problems += _problems(workers, each, block, sizes.blocks, result_bytes, free)
     busy = min(workers.threads, sizes.blocks)
     positions = shape[0] * shape[1]
     cpu = positions * (sample.read_seconds + sample.detect_seconds + LATTICE_SECONDS)
@@ -193,6 +195,14 @@ def plan(
     )
 
 
+def _misplaced(scan: xr.Dataset, out: str | Path) -> list[FcunetError]:
+    try:
+        refuse_within(located(out), scan[PATTERN.name].data)
+    except StoreError as error:
+        return [error]
+    return []
+
+
 def check_fits(scan: xr.Dataset, out: str | Path) -> None:
     """Refuse before any work what surely cannot fit; nothing is measured.
 
@@ -216,7 +226,8 @@ def check_fits(scan: xr.Dataset, out: str | Path) -> None:
 def active_workers() -> Workers:
     """Return who computes: the workers of the active client, or threads of this process.
 
-    A cluster whose workers are still to come is told in the log: what is computed waits.
+    Where `dask.annotate` asks for resources, only workers that have them compute. A
+    cluster whose workers are still to come is told in the log: what is computed waits.
     """
     distributed = sys.modules.get("distributed")
     try:
@@ -224,11 +235,15 @@ def active_workers() -> Workers:
     except ValueError:
         client = None
     info = {} if client is None else client.scheduler_info(n_workers=-1)["workers"]
+    asked = _asked_resources()
+    info = {name: w for name, w in info.items() if _has(w["resources"], asked)}
     if client is not None and not info:
+        with_these = "".join(f" with {n}={amount:g}" for n, amount in asked.items())
         _LOG.warning(
-            "%s has no workers yet: work waits until some come; till then this process "
-            "is reckoned with",
+            "%s has no workers%s yet: work waits until some come; till then this "
+            "process is reckoned with",
             client.scheduler.address,
+            with_these,
         )
     if not info:
         return Workers(processes=1, threads=_own_threads(), memory_bytes=own_memory())
@@ -237,8 +252,18 @@ def active_workers() -> Workers:
         processes=len(info),
         threads=sum(w["nthreads"] for w in info.values()),
         memory_bytes=min(limits),
-        gpus=sum(int(w.get("resources", {}).get("GPU", 0)) for w in info.values()),
+        gpus=sum(int(w["resources"].get("GPU", 0)) for w in info.values()),
     )
+
+
+def _asked_resources() -> Mapping[str, float]:
+    """Return what a worker must have to be given work, as `dask.annotate` says it."""
+    asked = dask.base.get_annotations().get("resources") or {}
+    return asked if isinstance(asked, Mapping) else {}
+
+
+def _has(resources: Mapping[str, float], asked: Mapping[str, float]) -> bool:
+    return all(resources.get(name, 0) >= amount for name, amount in asked.items())
 
 
 def _own_threads() -> int:
