@@ -80,8 +80,10 @@ class Contender:
         """Trained parameters; 0 of what is not a network."""
         if self.name in VARIANTS:
             return 0
+        from fcunet_dask.model.network import parameters  # noqa: PLC0415 (an extra)
+
         weights, _ = NETWORKS.get(self.name, (self.name, {}))
-        return int(load_network(*find_weights(weights)).count_params())
+        return parameters(load_network(*find_weights(weights)))
 
     def candidates(self, judged: Judged) -> Found:
         """Find the disks of a pattern, all of them."""
