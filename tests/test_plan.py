@@ -22,6 +22,7 @@ from fcunet_dask._blockwise import blocks_in_task
 from fcunet_dask._commit import BlockStore
 from fcunet_dask.errors import ParameterError, StoreError
 from fcunet_dask.pipeline import Settings
+from fcunet_dask.pipeline.workers import WORKER_BYTES, Workers, active_workers
 
 PLAN = sys.modules[plan.__module__]
 
@@ -96,27 +97,36 @@ def test_disks_and_times_are_measured(planned, done, scan):
 
 
 def test_a_block_larger_than_a_worker_is_refused(scan, tmp_path, monkeypatch):
-    small = PLAN.Workers(processes=1, threads=1, memory_bytes=PLAN.WORKER_BYTES)
+    small = Workers(processes=1, threads=1, memory_bytes=WORKER_BYTES)
     monkeypatch.setattr(PLAN, "active_workers", lambda: small)
     found = plan(scan, tmp_path)
     assert "blocks of 8" not in found.problems[0]
     assert "block of 8 × 8 patterns in each of 1 threads" in found.problems[0]
     assert "and has 200 MiB" in found.problems[0]
-    assert "blocks=(rows, columns)" in found.problems[0]
+    assert "smaller blocks=(rows, columns); not even one" in found.problems[0]
     with pytest.raises(ParameterError, match="200 MiB"):
         run(scan, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
+def test_blocks_that_would_fit_are_named(scan, scan_path, tmp_path, monkeypatch):
+    """8 × 8 patterns of 64 × 64 uint16 have 512 KiB; 4 × 4 are an eighth of 1 MiB."""
+    memory = WORKER_BYTES + 140 * 2**10
+    small = Workers(processes=1, threads=1, memory_bytes=memory)
+    monkeypatch.setattr(PLAN, "active_workers", lambda: small)
+    words = r"smaller blocks=\(4, 4\) \(--blocks 4x4\)"
+    with pytest.raises(ParameterError, match=words):
+        PLAN.check_fits(scan, tmp_path)
+    PLAN.check_fits(open_scan(scan_path, blocks=(4, 4)), tmp_path)
+
+
 def test_every_thread_of_a_worker_needs_its_block(scan, tmp_path, monkeypatch):
     """A block of 8 × 8 patterns of 64 × 64 uint16 has 512 KiB; 3 of them are too much."""
     assert scan.pattern[:8, :8].nbytes == 2**19
-    memory = PLAN.WORKER_BYTES + 5 * 2**18
+    memory = WORKER_BYTES + 5 * 2**18
 
     def refused(processes, threads):
-        workers = PLAN.Workers(
-            processes=processes, threads=threads, memory_bytes=memory
-        )
+        workers = Workers(processes=processes, threads=threads, memory_bytes=memory)
         monkeypatch.setattr(PLAN, "active_workers", lambda: workers)
         try:
             PLAN.check_fits(scan, tmp_path)
@@ -132,13 +142,11 @@ def test_every_thread_of_a_worker_needs_its_block(scan, tmp_path, monkeypatch):
 
 
 def test_a_plan_counts_the_threads(planned, scan, tmp_path, monkeypatch):
-    one, four = (
-        PLAN.Workers(processes=1, threads=n, memory_bytes=2**40) for n in (1, 4)
-    )
+    one, four = (Workers(processes=1, threads=n, memory_bytes=2**40) for n in (1, 4))
     needed = []
     for workers in (one, four):
         monkeypatch.setattr(PLAN, "active_workers", lambda workers=workers: workers)
-        needed.append(plan(scan, tmp_path).worker_bytes - PLAN.WORKER_BYTES)
+        needed.append(plan(scan, tmp_path).worker_bytes - WORKER_BYTES)
     assert needed[1] / needed[0] == pytest.approx(4, rel=0.05)
 
 
@@ -167,14 +175,14 @@ def test_plan_refuses_what_run_refuses(scan, tmp_path):
 
 def test_memory_is_that_of_the_container(monkeypatch):
     monkeypatch.setattr("distributed.system.MEMORY_LIMIT", 12345)
-    assert PLAN.active_workers().memory_bytes == 12345
+    assert active_workers().memory_bytes == 12345
 
 
 def test_one_thread_computes_where_dask_is_told_so():
     with dask.config.set(scheduler="synchronous"):
-        assert PLAN.active_workers().threads == 1
+        assert active_workers().threads == 1
     with dask.config.set(scheduler="threads", num_workers=3):
-        assert PLAN.active_workers().threads == 3
+        assert active_workers().threads == 3
 
 
 def test_results_larger_than_the_disk_are_refused(scan, tmp_path, monkeypatch):
@@ -192,9 +200,9 @@ def test_workers_are_those_of_the_client(scan, tmp_path):
     with connect_cluster(
         n_workers=2, memory_limit="700MiB", dashboard_address=":0"
     ) as client:
-        found = PLAN.active_workers()
+        found = active_workers()
         client.cluster.close()
-    assert found == PLAN.Workers(processes=2, threads=2, memory_bytes=700 * 2**20)
+    assert found == Workers(processes=2, threads=2, memory_bytes=700 * 2**20)
 
 
 def test_a_run_says_that_it_waits_for_workers(scan, tmp_path, caplog):
@@ -225,15 +233,35 @@ def test_workers_are_those_with_the_resources_that_are_asked_for(caplog):
         cluster.get_client(),
     ):  # fmt: skip
         with dask.annotate(resources={"GPU": 1}):
-            found = PLAN.active_workers()
+            found = active_workers()
         assert (found.processes, found.threads, found.gpus) == (2, 6, 2)
-        assert not [r for r in caplog.records if r.name == PLAN.__name__]
+        assert not [r for r in caplog.records if r.name == active_workers.__module__]
         with dask.annotate(resources={"GPU": 2}):
-            assert PLAN.active_workers().gpus == 0
-    assert [r.message for r in caplog.records if r.name == PLAN.__name__] == [
+            assert active_workers().gpus == 0
+    assert [
+        r.message for r in caplog.records if r.name == active_workers.__module__
+    ] == [
         f"{cluster.scheduler_address} has no workers with GPU=2 yet: work waits until "
         "some come; till then this process is reckoned with"
     ]
+
+
+def test_a_plan_counts_the_memory_of_gpus(scan, tmp_path):
+    """Dask tells what pynvml finds; blocks of 512 KiB in each of three threads."""
+    for card, problems in ((2**21, 1), (2**22, 0)):
+        with (
+            LocalCluster(
+                n_workers=1, threads_per_worker=3, processes=False,
+                startup_information={"gpu": lambda _, card=card: {"memory-total": card}},
+                dashboard_address=":0",
+            ) as cluster,
+            cluster.get_client(),
+        ):  # fmt: skip
+            found = plan(scan, tmp_path)
+        assert (found.workers.gpus, found.workers.device_bytes) == (1, card)
+        assert found.device_bytes == 3 * 2**19
+        assert len(found.problems) == problems
+        assert all("half of its memory is 1 MiB" in p for p in found.problems)
 
 
 @pytest.mark.parametrize("name", ["", "maps.zarr", "pattern/maps.zarr"])

@@ -8,11 +8,15 @@ from typing import Any, Final
 
 from fcunet_dask.cluster.local import DEFAULTS, local_cluster
 
+THREADS: Final = 4
+"""Of a worker: one computes on the GPU, the others read and decode what comes next."""
 _OF_GPUS_ONLY: Final = ("CUDA_", "cudf_", "device_", "enable_", "jit_", "rmm_")
 
 
 def cuda_cluster(**options: Any) -> Any:
-    """Start one worker process of one thread per GPU; CPU workers where there is none.
+    """Start one worker process of four threads per GPU; CPU workers where there is none.
+
+    One thread computes on the GPU at a time, the others read, upload and write.
 
     Parameters
     ----------
@@ -33,7 +37,9 @@ def cuda_cluster(**options: Any) -> Any:
     from dask_cuda import LocalCUDACluster  # noqa: PLC0415 - an extra
     from distributed import Client  # noqa: PLC0415 - heavy
 
-    return Client(LocalCUDACluster(**(DEFAULTS | options)))
+    return Client(
+        LocalCUDACluster(**(DEFAULTS | {"threads_per_worker": THREADS} | options))
+    )
 
 
 def why_no_gpu() -> str | None:

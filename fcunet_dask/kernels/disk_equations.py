@@ -24,7 +24,7 @@ def normal_equations(
     xp = namespace(weight)
     k = len(model.modes)
     system = xp.zeros((k + 3, k + 4, len(weight)), weight.dtype)
-    first, second = np.triu_indices(k)
+    first, second = (xp.asarray(i) for i in np.triu_indices(k))
     weighted_rest = weight * rest
     weight_T = weight * T
     system[first, second] = model.products.T @ (weight_T * T).T

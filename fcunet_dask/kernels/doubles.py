@@ -5,6 +5,7 @@ from typing import Final
 import numpy as np
 from scipy.spatial import cKDTree
 
+from fcunet_dask.kernels.arrays import namespace, to_host
 from fcunet_dask.types import Array
 
 _BESIDE: Final = 1.55
@@ -16,25 +17,29 @@ _ENDS: Final = 0.75
 def seen_twice(
     image: Array, mark: Array, outline: Array, disk: Array, odds: Array, radius: float
 ) -> Array:
-    """Tell the marks beside a likelier one whose outline is that one's.
+    """Tell the marks beside a likelier one whose outline is that one's, on the host.
 
     Parameters
     ----------
-    image : numpy.ndarray
+    image : array
         int (m,): the pattern each mark is in.
-    mark, outline, disk : numpy.ndarray
+    mark, outline, disk : array
         float (m, 2), y, x, px: where the marks are; where fits of outlines that began
         there have ended, NaN where nowhere; where the disks are taken to be.
-    odds : numpy.ndarray
+    odds : array
         float (m,): the larger, the likelier.
     radius : float
         Of the disks, px.
 
     Returns
     -------
-    numpy.ndarray
+    array
         bool (m,).
     """
+    xp = namespace(image)
+    image, mark, outline, disk, odds = (
+        to_host(a) for a in (image, mark, outline, disk, odds)
+    )
     twice = np.zeros(len(image), bool)
     apart = 4 * _BESIDE * radius + np.ptp(mark, axis=0).max() if len(mark) else 0.0
     tree = cKDTree(np.column_stack([mark, image * apart]))
@@ -43,4 +48,4 @@ def seen_twice(
         away = np.hypot(*(outline[less] - disk[more]).T)
         echo = (odds[less] < odds[more]) & (away < _ENDS * radius)
         twice[less[echo]] = True
-    return twice
+    return xp.asarray(twice)

@@ -8,6 +8,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from fcunet_dask.kernels.arrays import namespace
+from fcunet_dask.model.backend import compiled, has_gpu
+from fcunet_dask.model.batches import Batches
 from fcunet_dask.model.heads import extract_peaks
 from fcunet_dask.model.layers import ProbeCorrelation
 from fcunet_dask.types import Array
@@ -20,14 +23,18 @@ _MIRRORS: Final = ((1,), (2,), (1, 2))
 _PIXELS: Final = 2**16
 """Of a batch on a CPU: what stays in the caches."""
 _PIXELS_GPU: Final = 2**22
+"""On a GPU whose free memory is not known, as CuPy is not there."""
+_BYTES: Final = 1024
+"""Memory of a GPU for each pixel of a batch."""
 
 
 def compiled_peaks(
     network: keras.Model, most: int, least: float, *, mirrored: bool = False
 ) -> Peaks:
-    """Compile network and `extract_peaks` into one function on host arrays.
+    """Compile network and `extract_peaks` into one function.
 
     Batches have one size, so that nothing is compiled twice; the last is filled up.
+    Patterns may be CuPy's; peaks are on the host.
 
     Parameters
     ----------
@@ -73,27 +80,20 @@ def compiled_images(network: keras.Model) -> Peaks:
 
 
 def _in_batches(function: Callable[[Any], Any]) -> Peaks:
-    """Compile a function of (pattern, probe, mask), and give it batches of one size.
-
-    A batch is sent before the results of the one before are fetched, so that a GPU
-    computes while the host fills and fetches.
-    """
-    run = _compiled(function)
-    pixels = _PIXELS_GPU if _has_gpu() else _PIXELS
+    """Compile a function of (pattern, probe, mask), and give it batches of one size."""
+    run = compiled(function)
+    batches = Batches(_PIXELS_GPU, _BYTES) if has_gpu() else Batches(_PIXELS, 0)
 
     def batched(patterns: Array, probe: Array, mask: Array) -> Array:
-        n, rows, columns = patterns.shape
-        batch = int(np.clip(pixels // (rows * columns), 1, 1024))
         fixed = [np.asarray(a, np.float32)[None, ..., None] for a in (probe, mask)]
-        found, before = [], None
-        for i in range(0, n, batch):
-            part = np.zeros((batch, rows, columns, 1), np.float32)
-            part[: n - i, ..., 0] = patterns[i : i + batch]
-            ahead = run(part, *fixed)  # returns at once: the device has it to do
-            if before is not None:
-                found.append(np.asarray(before))
-            before = ahead
-        return np.concatenate([*found, np.asarray(before)])[:n]
+
+        def send(part: Array, size: int) -> Any:
+            xp = namespace(part)
+            filled = xp.zeros((size, *part.shape[1:], 1), xp.float32)
+            filled[: len(part), ..., 0] = part
+            return run(filled, *fixed)
+
+        return batches(patterns, send, ops.convert_to_numpy)
 
     return batched
 
@@ -125,52 +125,3 @@ def _with_likeness(network: keras.Model) -> keras.Model:
             output = keras.layers.Concatenate()([network.output, likeness])
             return keras.Model(network.inputs, output)
     return network
-
-
-def _compiled(function: Callable[[Any], Any]) -> Callable[..., Any]:
-    def apply(pattern: Any, probe: Any, mask: Any) -> Any:
-        n = ops.shape(pattern)[0]
-        mask = ops.broadcast_to(mask, (n, *ops.shape(mask)[1:]))
-        probe = ops.broadcast_to(probe, (n, *ops.shape(probe)[1:]))
-        return function([pattern * mask, probe, mask])
-
-    backend = keras.backend.backend()
-    if backend == "jax":
-        import jax  # noqa: PLC0415  (the backend in use)
-
-        return jax.jit(apply)
-    if backend == "tensorflow":
-        import tensorflow  # noqa: PLC0415  (the backend in use)
-
-        traced = tensorflow.function(apply, jit_compile=True)
-
-        def of_this_shape(*arrays: Array) -> Any:
-            given = [tensorflow.convert_to_tensor(a) for a in arrays]
-            shapes = [tensorflow.TensorSpec(a.shape, a.dtype) for a in given]
-            return traced.get_concrete_function(*shapes)(*given)
-
-        return of_this_shape
-    import torch  # noqa: PLC0415  (the backend in use)
-
-    def without_gradients(*arrays: Array) -> Array:
-        with torch.no_grad():
-            result = apply(*(ops.convert_to_tensor(a) for a in arrays))
-            return ops.convert_to_numpy(result)
-
-    return without_gradients
-
-
-def _has_gpu() -> bool:
-    """Whether the backend in use computes on a GPU."""
-    backend = keras.backend.backend()
-    if backend == "jax":
-        import jax  # noqa: PLC0415  (the backend in use)
-
-        return bool(jax.default_backend() != "cpu")
-    if backend == "tensorflow":
-        import tensorflow  # noqa: PLC0415  (the backend in use)
-
-        return bool(tensorflow.config.list_physical_devices("GPU"))
-    import torch  # noqa: PLC0415  (the backend in use)
-
-    return bool(torch.cuda.is_available())

@@ -6,13 +6,14 @@ from typing import Any, Final, Literal, get_args
 import numpy as np
 
 from fcunet_dask.errors import ParameterError
-from fcunet_dask.kernels.arrays import to_host
+from fcunet_dask.kernels.arrays import namespace, to_host
 from fcunet_dask.kernels.contrast import ring_contrast
 from fcunet_dask.kernels.correlation import bin_patterns
 from fcunet_dask.kernels.maxima import PeakLimits
 from fcunet_dask.kernels.spikes import cap_spikes
 from fcunet_dask.model.arrange import arrange, clean, digest
 from fcunet_dask.model.detector import Peaks
+from fcunet_dask.model.device import turn, uploaded
 from fcunet_dask.model.prepared import Recent, camera_of, check_camera, measuring
 from fcunet_dask.model.probability import disk_probability, evidence
 from fcunet_dask.model.refine import Refinement, make_refinement
@@ -119,12 +120,13 @@ class FCUNet:
         Parameters
         ----------
         patterns : array
-            (n, rows, columns), counts.
+            (n, rows, columns), counts, NumPy or CuPy; those of the host are computed
+            with on a GPU where CuPy reaches one.
 
         Returns
         -------
         Peaks
-            With structure factors and probabilities.
+            On the host, with structure factors and probabilities.
 
         Raises
         ------
@@ -133,18 +135,20 @@ class FCUNet:
         MissingDependencyError, ModelError
             If the network cannot be loaded.
         """
-        patterns = to_host(patterns)
         if not len(patterns):
             return Peaks.empty(0, self.max_peaks)
-        prepared = _prepare(self, (int(patterns.shape[1]), int(patterns.shape[2])))
-        searched, status = clean(patterns)
-        limits = _limits(self)
-        found = prepared.find(searched, self)
-        found = found.thinned(limits, len(patterns), self.max_peaks + 1)
-        refine = prepared.refine
-        place = {"fit": refine.outlined, "mean": refine.weighed, "none": refine.lit}
-        found = place[self.refine](patterns, found)
-        return arrange(found, status, _refined_limits(self), len(patterns))
+        shape = (int(patterns.shape[1]), int(patterns.shape[2]))
+        patterns = uploaded(patterns)
+        with turn(patterns):
+            prepared = _prepare(self, shape, patterns)
+            searched, status = clean(patterns)
+            found = prepared.find(searched, self)
+            found = found.thinned(_limits(self), len(patterns), self.max_peaks + 1)
+            found = found.on_device_of(patterns)
+            refine = prepared.refine
+            place = {"fit": refine.outlined, "mean": refine.weighed, "none": refine.lit}
+            found = place[self.refine](patterns, found)
+            return arrange(found, status, _refined_limits(self), len(patterns))
 
     def structure_factors(self, patterns: Array) -> Array:
         """Structure-factor images of `patterns`.
@@ -165,12 +169,13 @@ class FCUNet:
         ParameterError, MissingDependencyError, ModelError
             As for disks; and if the network knows one size of image only.
         """
-        patterns = to_host(patterns)
         shape = (int(patterns.shape[1]), int(patterns.shape[2]))
-        prepared = _prepare(self, shape)
-        patterns, _ = clean(patterns)
-        binned = prepared.binned(patterns, self)
-        images = _loaded_images(self)(binned, prepared.probe, prepared.mask)
+        patterns = uploaded(patterns)
+        with turn(patterns):
+            prepared = _prepare(self, shape, patterns)
+            patterns, _ = clean(patterns)
+            binned = prepared.binned(patterns, self)
+            images = _loaded_images(self)(binned, prepared.probe, prepared.mask)
         rows, columns = (s // prepared.factor for s in shape)
         return enlarged(images[:, :rows, :columns], prepared.factor, shape)
 
@@ -209,7 +214,8 @@ def weighed_evidence(detector: FCUNet, patterns: Array) -> tuple[Candidates, Arr
         float64 (m, `fcunet_dask.model.probability.TERMS`).
     """
     patterns, _ = clean(patterns)
-    prepared = _prepare(detector, (int(patterns.shape[1]), int(patterns.shape[2])))
+    shape = (int(patterns.shape[1]), int(patterns.shape[2]))
+    prepared = _prepare(detector, shape, patterns)
     found, seen = prepared.candidates(patterns, detector)
     found.extra["row"] = np.arange(len(seen))
     thinned = found.thinned(_limits(detector), len(patterns), detector.max_peaks)
@@ -236,22 +242,29 @@ def _check(detector: FCUNet) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """What is made once in a process for one detector and one shape of patterns."""
+    """What is made once in a process for one detector and one shape of patterns.
+
+    ``measures``, ``seen`` (the mask, whole and as the network sees it) and ``refine`` are
+    on the device of the patterns, the rest is on the host.
+    """
 
     peaks: Any
     card: ModelCard
     factor: int
     probe: Array
     mask: Array
+    measures: Array | None
+    seen: Array
     refine: Refinement
 
     def binned(self, patterns: Array, detector: FCUNet) -> Array:
         """Patterns as the network sees them."""
+        xp = namespace(patterns)
         capped = cap_spikes(patterns, camera_of(detector))
-        if detector.mask is not None:
-            capped = capped * detector.mask
+        if self.measures is not None:
+            capped = capped * self.measures
         binned = bin_patterns(capped, self.factor)
-        whole = np.zeros((len(patterns), *self.mask.shape), np.float32)
+        whole = xp.zeros((len(patterns), *self.mask.shape), xp.float32)
         whole[:, : binned.shape[1], : binned.shape[2]] = binned
         return whole
 
@@ -276,9 +289,11 @@ class _Prepared:
         )
         place = np.stack([y, x], axis=1)
         radius = detector.radius / self.factor
+        xp = namespace(binned)
         electrons = binned / np.float32(detector.gain)
         floor = self.factor**2 * camera_of(detector).floor
-        contrast = ring_contrast(electrons, self.mask, image, place, radius, floor)
+        at = xp.asarray(image), xp.asarray(place)
+        contrast = to_host(ring_contrast(electrons, self.seen, *at, radius, floor))
         deviation = np.exp(np.clip(log_deviation, -4, 1.5)) * self.card.spread
         variance = (deviation * self.factor) ** 2
         candidates = Candidates(
@@ -298,13 +313,15 @@ class _Prepared:
 _PREPARED = Recent[_Prepared]()
 
 
-def _prepare(detector: FCUNet, shape: tuple[int, int]) -> _Prepared:
-    return _PREPARED.get(
-        (detector.token, shape), lambda: _make_prepared(detector, shape)
-    )
+def _prepare(detector: FCUNet, shape: tuple[int, int], patterns: Array) -> _Prepared:
+    key = (detector.token, shape, namespace(patterns).__name__)
+    return _PREPARED.get(key, lambda: _make_prepared(detector, shape, patterns))
 
 
-def _make_prepared(detector: FCUNet, shape: tuple[int, int]) -> _Prepared:
+def _make_prepared(
+    detector: FCUNet, shape: tuple[int, int], patterns: Array
+) -> _Prepared:
+    xp = namespace(patterns)
     mask = measuring(detector.mask, detector.radius, shape)
     card = detector.card
     factor = binning(detector.radius, detector.scale)
@@ -318,6 +335,8 @@ def _make_prepared(detector: FCUNet, shape: tuple[int, int]) -> _Prepared:
         factor,
         binned_aperture(detector, (sides[0], sides[1]), factor),
         padded,
+        None if detector.mask is None else xp.asarray(detector.mask),
+        xp.asarray(padded),
         make_refinement(
             mask,
             detector.radius,
@@ -326,7 +345,7 @@ def _make_prepared(detector: FCUNet, shape: tuple[int, int]) -> _Prepared:
             camera=camera_of(detector),
             image=detector.image,
             center=detector.center,
-        ),
+        ).on_device_of(patterns),
     )
 
 

@@ -95,6 +95,14 @@ class Candidates:
             {name: values[which] for name, values in self.extra.items()},
         )
 
+    def on_device_of(self, array: Any) -> "Candidates":
+        """Return them with their arrays on the device of `array`."""
+        xp = namespace(array)
+        names = ("image", "position", "brightness", "score", "covariance")
+        moved = {name: xp.asarray(getattr(self, name)) for name in names}
+        extra = {name: xp.asarray(values) for name, values in self.extra.items()}
+        return replace(self, **moved, extra=extra)
+
     def nearest_pixels(self, shape: tuple[int, ...]) -> Array:
         """Pattern, row and column, int (3, m), of the pixel nearest to each."""
         xp = namespace(self.position)

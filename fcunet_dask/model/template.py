@@ -11,6 +11,7 @@ from fcunet_dask.kernels.disks import correlation_covariance
 from fcunet_dask.kernels.maxima import PeakLimits
 from fcunet_dask.model.arrange import arrange, clean, digest
 from fcunet_dask.model.detector import Peaks
+from fcunet_dask.model.device import free_bytes, turn, uploaded
 from fcunet_dask.model.prepared import Recent, camera_of, check_camera, measuring
 from fcunet_dask.model.refine import Refinement, make_refinement
 from fcunet_dask.model.search import (
@@ -26,6 +27,10 @@ from fcunet_dask.types import Array
 Subpixel = Literal["none", "parabola", "dft", "fit"]
 
 _BATCH_BYTES = 2**22
+"""Of the patterns of a batch on the host, as float32: what stays in the caches."""
+_OF_PIXEL, _OF_WINDOW = 24, 48
+"""Bytes that the search takes for a pixel, and the fit for one of a disk's window:
+measured on the host."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -111,7 +116,8 @@ class TemplateMatching:
         Parameters
         ----------
         patterns : array
-            (n, rows, columns), counts, NumPy or CuPy.
+            (n, rows, columns), counts, NumPy or CuPy; those of the host are computed
+            with on a GPU where CuPy reaches one.
 
         Returns
         -------
@@ -124,14 +130,14 @@ class TemplateMatching:
             If the disk does not fit into the pattern.
         """
         shape = (int(patterns.shape[1]), int(patterns.shape[2]))
-        prepared = _prepare(self, shape, patterns)
-        step = max(1, _BATCH_BYTES // (4 * shape[0] * shape[1]))
-        if namespace(patterns) is not np:
-            step *= 64
-        found = [
-            self._find(patterns[i : i + step], prepared)
-            for i in range(0, len(patterns), step)
-        ]
+        patterns = uploaded(patterns)
+        with turn(patterns):
+            prepared = _prepare(self, shape, patterns)
+            step = _batch(self, shape, patterns)
+            found = [
+                self._find(patterns[i : i + step], prepared)
+                for i in range(0, len(patterns), step)
+            ]
         if not found:
             return Peaks.empty(0, self.max_peaks)
         names = [f.name for f in fields(Peaks)]
@@ -171,6 +177,16 @@ class TemplateMatching:
         if self.subpixel == "none":
             covariance[:, [0, 2]] += 1 / 12
         return covariance
+
+
+def _batch(detector: TemplateMatching, shape: tuple[int, int], patterns: Array) -> int:
+    """Patterns of a batch: what caches hold, or what fits into the memory of the GPU."""
+    pixels = shape[0] * shape[1]
+    if namespace(patterns) is np:
+        return max(1, _BATCH_BYTES // (4 * pixels))
+    window = (2 * detector.radius + 7) ** 2
+    fits = _OF_WINDOW * 2 * detector.max_peaks * window
+    return max(1, int(free_bytes() // (_OF_PIXEL * pixels + fits)))
 
 
 def _default(value: float | None, otherwise: float) -> float:

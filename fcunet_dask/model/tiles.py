@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 
+from fcunet_dask.kernels.arrays import namespace
 from fcunet_dask.types import Array
 
 _COMMON: Final = 0.75
@@ -94,4 +95,4 @@ def _filled(image: Array, tile: int) -> Array:
     if not any(missing):
         return image
     pad = [(0, 0)] * (image.ndim - 2) + [(0, m) for m in missing]
-    return np.pad(image, pad)
+    return namespace(image).pad(image, pad)

@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 
 from fcunet_dask.model import DiskDetector, Peaks
+from fcunet_dask.model.device import of_memory, release
 from fcunet_dask.types import Array
 
 _LOG = logging.getLogger(__name__)
-_NAMES = ("OutOfMemoryError", "ResourceExhaustedError")
-"""What CuPy, PyTorch and TensorFlow raise; the first is a MemoryError, too."""
 
 
 @dataclass(frozen=True)
@@ -42,16 +41,13 @@ class Halving:
         try:
             return self.detector(patterns)
         except Exception as error:
-            if not _of_memory(error) or len(patterns) < 2:
+            if not of_memory(error) or len(patterns) < 2:
                 raise
             half = len(patterns) // 2
             _LOG.warning("out of memory with %d patterns: now %d", len(patterns), half)
         # outside of the handler: the traceback would keep the arrays of the failure
+        release()
         return _joined(self(patterns[:half]), self(patterns[half:]))
-
-
-def _of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or type(error).__name__ in _NAMES
 
 
 def _joined(first: Peaks, second: Peaks) -> Peaks:

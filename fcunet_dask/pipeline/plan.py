@@ -1,20 +1,16 @@
 """What a run will do, before it does it: blocks, bytes, memory, time."""
 
-import logging
 import math
-import sys
 import time
 import tracemalloc
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import dask
 import numpy as np
 import xarray as xr
 import zarr
-from dask.local import get_sync
 from zarr.storage import MemoryStore
 
 from fcunet_dask._blockwise import BAND, blocks_in_task
@@ -23,7 +19,6 @@ from fcunet_dask._computing import computing
 from fcunet_dask._places import located, place
 from fcunet_dask._source import source_of
 from fcunet_dask._source_guard import refuse_within
-from fcunet_dask.cluster.memory import own_memory
 from fcunet_dask.errors import FcunetError, ParameterError, StoreError
 from fcunet_dask.peaks import BlockPeaks, block_peaks
 from fcunet_dask.pipeline.detect import (
@@ -34,12 +29,10 @@ from fcunet_dask.pipeline.detect import (
 from fcunet_dask.pipeline.maps import analysis_block, bytes_per_position, map_arrays
 from fcunet_dask.pipeline.prepare import prepare_scan
 from fcunet_dask.pipeline.settings import Settings
+from fcunet_dask.pipeline.workers import Workers, active_workers
 from fcunet_dask.schema import PATTERN
 from fcunet_dask.types import Array
 
-_LOG = logging.getLogger(__name__)
-WORKER_BYTES: Final = 200 * 2**20
-"""Of a worker process that has this package loaded and does nothing (measured)."""
 LATTICE_SECONDS: Final = 2e-4
 """Of a position in the second pass (measured, reading and writing included)."""
 LATTICE_SHARE: Final = 0.86
@@ -47,24 +40,6 @@ LATTICE_SHARE: Final = 0.86
 MARK_BYTES: Final = 520
 _SAMPLE: Final = 8
 """Rows and columns of patterns that are measured."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Workers:
-    """Who computes: processes, threads in all, memory and GPUs of each process."""
-
-    processes: int
-    threads: int
-    memory_bytes: int
-    gpus: int = 0
-
-    def needed_bytes(self, each: int, blocks: int) -> int:
-        """Memory of a process in which every thread that has a block needs `each`."""
-        return WORKER_BYTES + self.busy_threads(blocks) * each
-
-    def busy_threads(self, blocks: int) -> int:
-        """Threads of a process that have one of so many blocks, at most."""
-        return min(-(-self.threads // self.processes), blocks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +63,8 @@ class Plan:
     worker_bytes : int
         Memory that a process needs, estimated, with a block in each of its threads.
     device_bytes : int
-        Of the patterns of a block, beside what the detector needs; 0 without GPUs.
+        Memory of a GPU that patterns need, with a block in each thread of its process;
+        the detector takes half of what is left. 0 without GPUs.
     workers : Workers
         Who would compute.
     read_seconds, detect_seconds : float
@@ -169,6 +145,8 @@ def plan(
     free = place(located(out)).free_bytes()
     problems = _misplaced(scan, out)
     problems += _problems(workers, each, block, sizes.blocks, result_bytes, free)
+    on_device = workers.busy_threads(sizes.blocks) * sizes.block_bytes
+    problems += _too_large_for(workers, on_device)
     busy = min(workers.threads, sizes.blocks)
     positions = shape[0] * shape[1]
     cpu = positions * (sample.read_seconds + sample.detect_seconds + LATTICE_SECONDS)
@@ -185,7 +163,7 @@ def plan(
         result_bytes=result_bytes,
         free_bytes=free,
         worker_bytes=workers.needed_bytes(each, sizes.blocks),
-        device_bytes=sizes.block_bytes if workers.gpus else 0,
+        device_bytes=on_device if workers.gpus else 0,
         workers=workers,
         read_seconds=sample.read_seconds,
         detect_seconds=sample.detect_seconds,
@@ -221,55 +199,6 @@ def check_fits(scan: xr.Dataset, out: str | Path) -> None:
     free = place(located(out)).free_bytes()
     for problem in _problems(active_workers(), each, block, blocks, least, free):
         raise problem
-
-
-def active_workers() -> Workers:
-    """Return who computes: the workers of the active client, or threads of this process.
-
-    Where `dask.annotate` asks for resources, only workers that have them compute. A
-    cluster whose workers are still to come is told in the log: what is computed waits.
-    """
-    distributed = sys.modules.get("distributed")
-    try:
-        client = None if distributed is None else distributed.default_client()
-    except ValueError:
-        client = None
-    info = {} if client is None else client.scheduler_info(n_workers=-1)["workers"]
-    asked = _asked_resources()
-    info = {name: w for name, w in info.items() if _has(w["resources"], asked)}
-    if client is not None and not info:
-        with_these = "".join(f" with {n}={amount:g}" for n, amount in asked.items())
-        _LOG.warning(
-            "%s has no workers%s yet: work waits until some come; till then this "
-            "process is reckoned with",
-            client.scheduler.address,
-            with_these,
-        )
-    if not info:
-        return Workers(processes=1, threads=_own_threads(), memory_bytes=own_memory())
-    limits = [w["memory_limit"] or own_memory() for w in info.values()]
-    return Workers(
-        processes=len(info),
-        threads=sum(w["nthreads"] for w in info.values()),
-        memory_bytes=min(limits),
-        gpus=sum(int(w["resources"].get("GPU", 0)) for w in info.values()),
-    )
-
-
-def _asked_resources() -> Mapping[str, float]:
-    """Return what a worker must have to be given work, as `dask.annotate` says it."""
-    asked = dask.base.get_annotations().get("resources") or {}
-    return asked if isinstance(asked, Mapping) else {}
-
-
-def _has(resources: Mapping[str, float], asked: Mapping[str, float]) -> bool:
-    return all(resources.get(name, 0) >= amount for name, amount in asked.items())
-
-
-def _own_threads() -> int:
-    if dask.base.get_scheduler() is get_sync:
-        return 1
-    return int(dask.config.get("num_workers", None) or dask.system.CPU_COUNT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,15 +311,39 @@ def _problems(
 ) -> Iterator[FcunetError]:
     needed = workers.needed_bytes(each, blocks)
     if needed > workers.memory_bytes:
+        threads = workers.busy_threads(blocks)
         yield ParameterError(
             f"a worker needs {needed / 2**20:,.0f} MiB of memory for a block of "
-            f"{block[0]} × {block[1]} patterns in each of "
-            f"{workers.busy_threads(blocks)} threads and has "
+            f"{block[0]} × {block[1]} patterns in each of {threads} threads and has "
             f"{workers.memory_bytes / 2**20:,.0f} MiB: give it more memory, or fewer "
-            "threads, or open the scan with smaller blocks=(rows, columns)"
+            "threads, or open the scan with smaller "
+            + _blocks_that_fit(block, workers.share_bytes(blocks) / each)
         )
     if free is not None and result_bytes > free:
         yield StoreError(
             f"the results take about {result_bytes / 2**30:,.2f} GiB on disk and "
             f"{free / 2**30:,.2f} GiB are free: make room, or write elsewhere"
         )
+
+
+def _too_large_for(workers: Workers, needed: int) -> Iterator[FcunetError]:
+    """Yield what a GPU has no room for, beside a detector."""
+    room = workers.device_bytes // 2
+    if workers.gpus and room and needed > room:
+        yield ParameterError(
+            f"the blocks in the threads of a GPU's worker take {needed / 2**20:,.0f} MiB "
+            f"and half of its memory is {room / 2**20:,.0f} MiB: give it fewer threads, or "
+            "open the scan with smaller blocks=(rows, columns) (--blocks)"
+        )
+
+
+def _blocks_that_fit(block: tuple[int, int], share: float) -> str:
+    """Words for blocks of at most so large a share of one."""
+    rows, columns = block
+    while rows * columns > max(1, share * block[0] * block[1]):
+        rows, columns = (
+            (-(-rows // 2), columns) if rows >= columns else (rows, -(-columns // 2))
+        )
+    if rows * columns > share * block[0] * block[1]:
+        return "blocks=(rows, columns); not even one pattern fits"
+    return f"blocks=({rows}, {columns}) (--blocks {rows}x{columns})"

@@ -171,8 +171,11 @@ def _precision(policy: str) -> Iterator[None]:
 
 
 def averaged_network(model: keras.Model, recipe: TrainRecipe) -> keras.Model:
-    """Return a copy with the running average of the weights, without the optimiser."""
-    with _precision(recipe.precision):
+    """Return a copy with the running average of the weights, without the optimiser.
+
+    It computes in float32, whatever it was trained in.
+    """
+    with _precision("float32"):
         copy = build_network(recipe.network, **recipe.options)
     copy.set_weights(model.get_weights())
     if recipe.average and int(model.optimizer.iterations):

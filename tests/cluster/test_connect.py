@@ -13,6 +13,7 @@ from pathlib import Path
 import fcunet_dask as fcu
 import numpy as np
 import pytest
+from distributed import LocalCluster
 from fcunet_dask.cluster import connect, cuda
 from fcunet_dask.errors import ParameterError
 from fcunet_dask.model import fcunet
@@ -29,6 +30,33 @@ def touch(folder):
 def fail():
     msg = "no weights at /nowhere"
     raise ValueError(msg)
+
+
+def test_cuda_starts_a_process_for_each_gpu(tmp_path, monkeypatch):
+    """LocalCUDACluster is one of dask's own, so that only its options are feigned."""
+    asked = {}
+
+    class LocalCUDACluster(LocalCluster):
+        def __init__(self, CUDA_VISIBLE_DEVICES, rmm_pool_size, **options):  # noqa: N803
+            asked.update(options, rmm_pool_size=rmm_pool_size)
+            gpus = CUDA_VISIBLE_DEVICES.split(",")
+            super().__init__(n_workers=len(gpus), **options)
+
+    feigned = types.ModuleType("dask_cuda")
+    feigned.LocalCUDACluster = LocalCUDACluster
+    monkeypatch.setitem(sys.modules, "dask_cuda", feigned)
+    monkeypatch.setattr(cuda, "why_no_gpu", lambda: None)
+    client = fcu.connect_cluster(
+        "cuda",
+        CUDA_VISIBLE_DEVICES="0,1",
+        rmm_pool_size="1GB",
+        load=partial(touch, tmp_path),
+    )
+    with client, client.cluster:
+        assert sorted(client.nthreads().values()) == [4, 4]
+        assert len(list(tmp_path.iterdir())) == 2
+    assert asked["rmm_pool_size"] == "1GB"
+    assert asked["dashboard_address"].startswith("127.0.0.1")
 
 
 def free_port():
