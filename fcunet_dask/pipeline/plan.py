@@ -3,7 +3,6 @@
 import math
 import time
 import tracemalloc
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,8 +17,6 @@ from fcunet_dask._commit import ArraySpec, compressors
 from fcunet_dask._computing import computing
 from fcunet_dask._places import located, place
 from fcunet_dask._source import source_of
-from fcunet_dask._source_guard import refuse_within
-from fcunet_dask.errors import FcunetError, ParameterError, StoreError
 from fcunet_dask.peaks import BlockPeaks, block_peaks
 from fcunet_dask.pipeline.detect import (
     bragg_arrays,
@@ -28,6 +25,7 @@ from fcunet_dask.pipeline.detect import (
 )
 from fcunet_dask.pipeline.maps import analysis_block, bytes_per_position, map_arrays
 from fcunet_dask.pipeline.prepare import prepare_scan
+from fcunet_dask.pipeline.problems import Need, misplaced, too_much
 from fcunet_dask.pipeline.settings import Settings
 from fcunet_dask.pipeline.workers import Workers, active_workers
 from fcunet_dask.schema import PATTERN
@@ -143,13 +141,10 @@ def plan(
     result_bytes = _result_bytes(sample, bragg_arrays(scan, detector.max_peaks), sizes)
     each = 2 * sizes.block_bytes + sizes.result_bytes + sample.detector_bytes
     free = place(located(out)).free_bytes()
-    problems = _misplaced(scan, out)
-    problems += _problems(workers, each, block, sizes.blocks, result_bytes, free)
-    on_device = workers.busy_threads(sizes.blocks) * sizes.block_bytes
-    problems += _too_large_for(workers, on_device)
+    need = Need(block, sizes.blocks, sizes.block_bytes, each, result_bytes)
+    problems = [*misplaced(scan, out), *too_much(need, workers, free)]
     busy = min(workers.threads, sizes.blocks)
-    positions = shape[0] * shape[1]
-    cpu = positions * (sample.read_seconds + sample.detect_seconds + LATTICE_SECONDS)
+    each_position = sample.read_seconds + sample.detect_seconds + LATTICE_SECONDS
     return Plan(
         scan_shape=(shape[0], shape[1]),
         pattern_shape=(shape[2], shape[3]),
@@ -163,22 +158,14 @@ def plan(
         result_bytes=result_bytes,
         free_bytes=free,
         worker_bytes=workers.needed_bytes(each, sizes.blocks),
-        device_bytes=on_device if workers.gpus else 0,
+        device_bytes=workers.device_needs(sizes.block_bytes, sizes.blocks),
         workers=workers,
         read_seconds=sample.read_seconds,
         detect_seconds=sample.detect_seconds,
-        seconds=cpu / busy,
+        seconds=sizes.positions * each_position / busy,
         disks=sample.disks,
         problems=tuple(map(str, problems)),
     )
-
-
-def _misplaced(scan: xr.Dataset, out: str | Path) -> list[FcunetError]:
-    try:
-        refuse_within(located(out), scan[PATTERN.name].data)
-    except StoreError as error:
-        return [error]
-    return []
 
 
 def check_fits(scan: xr.Dataset, out: str | Path) -> None:
@@ -197,7 +184,8 @@ def check_fits(scan: xr.Dataset, out: str | Path) -> None:
     least = round(shape[0] * shape[1] * 0.5 * _map_bytes())
     each = _block_bytes(scan, block)
     free = place(located(out)).free_bytes()
-    for problem in _problems(active_workers(), each, block, blocks, least, free):
+    need = Need(block, blocks, each, each, least)
+    for problem in too_much(need, active_workers(), free):
         raise problem
 
 
@@ -299,51 +287,3 @@ def _result_bytes(sample: _Sample, arrays: dict[str, ArraySpec], sizes: _Sizes) 
     each = stored / number + LATTICE_SHARE * _map_bytes()
     marks = MARK_BYTES * (sizes.blocks + sizes.map_blocks)
     return round(each * sizes.positions) + marks
-
-
-def _problems(
-    workers: Workers,
-    each: int,
-    block: tuple[int, int],
-    blocks: int,
-    result_bytes: int,
-    free: int | None,
-) -> Iterator[FcunetError]:
-    needed = workers.needed_bytes(each, blocks)
-    if needed > workers.memory_bytes:
-        threads = workers.busy_threads(blocks)
-        yield ParameterError(
-            f"a worker needs {needed / 2**20:,.0f} MiB of memory for a block of "
-            f"{block[0]} × {block[1]} patterns in each of {threads} threads and has "
-            f"{workers.memory_bytes / 2**20:,.0f} MiB: give it more memory, or fewer "
-            "threads, or open the scan with smaller "
-            + _blocks_that_fit(block, workers.share_bytes(blocks) / each)
-        )
-    if free is not None and result_bytes > free:
-        yield StoreError(
-            f"the results take about {result_bytes / 2**30:,.2f} GiB on disk and "
-            f"{free / 2**30:,.2f} GiB are free: make room, or write elsewhere"
-        )
-
-
-def _too_large_for(workers: Workers, needed: int) -> Iterator[FcunetError]:
-    """Yield what a GPU has no room for, beside a detector."""
-    room = workers.device_bytes // 2
-    if workers.gpus and room and needed > room:
-        yield ParameterError(
-            f"the blocks in the threads of a GPU's worker take {needed / 2**20:,.0f} MiB "
-            f"and half of its memory is {room / 2**20:,.0f} MiB: give it fewer threads, or "
-            "open the scan with smaller blocks=(rows, columns) (--blocks)"
-        )
-
-
-def _blocks_that_fit(block: tuple[int, int], share: float) -> str:
-    """Words for blocks of at most so large a share of one."""
-    rows, columns = block
-    while rows * columns > max(1, share * block[0] * block[1]):
-        rows, columns = (
-            (-(-rows // 2), columns) if rows >= columns else (rows, -(-columns // 2))
-        )
-    if rows * columns > share * block[0] * block[1]:
-        return "blocks=(rows, columns); not even one pattern fits"
-    return f"blocks=({rows}, {columns}) (--blocks {rows}x{columns})"

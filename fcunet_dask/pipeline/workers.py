@@ -33,6 +33,10 @@ class Workers:
         """Memory of a process in which every thread that has a block needs `each`."""
         return WORKER_BYTES + self.busy_threads(blocks) * each
 
+    def device_needs(self, patterns: int, blocks: int) -> int:
+        """Memory of a GPU for the patterns (bytes) of a block in each thread; 0 without."""
+        return self.busy_threads(blocks) * patterns if self.gpus else 0
+
     def share_bytes(self, blocks: int) -> float:
         """Memory that a process has for each of its threads that have a block."""
         return max(self.memory_bytes - WORKER_BYTES, 0) / self.busy_threads(blocks)
