@@ -14,10 +14,11 @@ import scipy.fft
 import scipy.special
 
 NAMES = """
-    abs arange argsort array asarray ascontiguousarray bincount clip concatenate cumsum
-    divide einsum empty exp eye floor full hypot isfinite isnan lexsort matmul maximum
-    median minimum multiply nan_to_num nonzero ones pad partition rint roll searchsorted
-    sort sqrt stack take take_along_axis tri unravel_index where zeros zeros_like
+    abs arange argsort array asarray ascontiguousarray bincount clip concatenate cos
+    cumsum divide einsum empty exp eye floor full hypot isfinite isnan lexsort matmul
+    maximum median minimum multiply nan_to_num nonzero ones pad partition rint roll
+    searchsorted sin sort sqrt stack swapaxes take take_along_axis tri unravel_index
+    where zeros zeros_like
 """
 FROM_HOST = frozenset({"array", "asarray", "ascontiguousarray"})
 CONSTANTS = ("inf", "nan", "pi", "uint8", "int64", "float32", "float64", "complex64")
@@ -213,7 +214,10 @@ def install(monkeypatch, **options):
         "cupyx.scipy": ModuleType("cupyx.scipy"),
     }
     fft = SimpleNamespace(
-        **{n: _on_device(getattr(scipy.fft, n)) for n in ("rfft2", "irfft2")}
+        **{
+            n: _on_device(getattr(scipy.fft, n))
+            for n in ("fft", "ifft", "irfft", "fft2", "ifft2", "rfft2", "irfft2")
+        }
     )
     special = SimpleNamespace(
         **{n: _on_device(getattr(scipy.special, n)) for n in ("erfcx", "log_ndtr")}
