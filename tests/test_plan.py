@@ -114,7 +114,7 @@ def test_blocks_that_would_fit_are_named(scan, scan_path, tmp_path, monkeypatch)
     memory = WORKER_BYTES + 140 * 2**10
     small = Workers(processes=1, threads=1, memory_bytes=memory)
     monkeypatch.setattr(PLAN, "active_workers", lambda: small)
-    words = r"smaller blocks=\(4, 4\) \(--blocks 4x4\)"
+    words = r"smaller blocks=\(4, 4\) \(--blocks 4,4\)"
     with pytest.raises(ParameterError, match=words):
         PLAN.check_fits(scan, tmp_path)
     PLAN.check_fits(open_scan(scan_path, blocks=(4, 4)), tmp_path)

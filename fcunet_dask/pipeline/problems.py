@@ -72,4 +72,4 @@ def _fitting(block: tuple[int, int], share: float) -> str:
         )
     if rows * columns > share * block[0] * block[1]:
         return "blocks=(rows, columns); not even one pattern fits"
-    return f"blocks=({rows}, {columns}) (--blocks {rows}x{columns})"
+    return f"blocks=({rows}, {columns}) (--blocks {rows},{columns})"

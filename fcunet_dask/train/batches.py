@@ -1,9 +1,11 @@
 """Batches made ahead of the training, in processes of their own."""
 
+import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 from typing import Any, Final
 
 from fcunet_dask.train.data import make_batch
@@ -40,7 +42,8 @@ def batches(
         return
     waiting: deque[Future[Any]] = deque()
     todo = list(steps)[::-1]
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(processes, spawn, _end_with_the_training) as pool:
         try:
             while todo or waiting:
                 while todo and len(waiting) < _AHEAD * processes:
@@ -51,6 +54,18 @@ def batches(
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def _end_with_the_training() -> None:
+    """End this process when the one that it works for does, even if that was killed."""
+    training = parent_process()
+
+    def wait() -> None:
+        if training is not None:
+            training.join()
+            os._exit(1)
+
+    Thread(target=wait, daemon=True).start()
 
 
 def _what(path: str, recipe: TrainRecipe, step: int) -> tuple[Any, ...]:
