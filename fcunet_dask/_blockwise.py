@@ -13,7 +13,7 @@ from dask.delayed import Delayed, delayed
 from dask.highlevelgraph import HighLevelGraph
 from dask.tokenize import tokenize
 
-from fcunet_dask._bands import compute_band
+from fcunet_dask._bands import cluster_client, compute_band
 from fcunet_dask._computing import computing
 from fcunet_dask._shared import Shared
 from fcunet_dask._source import BlockSource, source_of
@@ -25,6 +25,8 @@ TASKS = 4_096
 """Tasks from which on a task makes more than one block."""
 MOST_IN_TASK = 8
 """Blocks."""
+MOST_SHARED = 2**26
+"""Bytes, of all copies of what the tasks of a band share; more travel once instead."""
 
 BlockFunction = Callable[[Array], Mapping[str, Array]]
 RegionFunction = Callable[[tuple[slice, slice]], Mapping[str, Array]]
@@ -263,12 +265,21 @@ def _band_graph(
     band: list[tuple[int, int]],
     size: int,
 ) -> Delayed:
-    """One task for `size` blocks each, and one that waits for all of them."""
+    """One task for `size` blocks each, and one that waits for all of them.
+
+    Each carries what it shares with the others. Did it depend on it, the scheduler would
+    send it to the one worker that has it: all tasks, where they are few, or ask for
+    resources; others get them only when the first is done.
+    """
     name = f"{task.__name__.strip('_')}-{uuid.uuid4().hex}"
-    graph: dict[Any, Any] = {f"{name}-shared": shared}
+    graph: dict[Any, Any] = {}
+    carried: Any = shared
+    if cluster_client() and shared.nbytes() * -(-len(band) // size) > MOST_SHARED:
+        carried = f"{name}-shared"
+        graph[carried] = shared
     for i, start in enumerate(range(0, len(band), size)):
         ids = np.array(band[start : start + size], np.int32)
-        graph[name, i] = (task, f"{name}-shared", ids)
+        graph[name, i] = (task, carried, ids)
     graph[f"{name}-all"] = (len, [key for key in graph if isinstance(key, tuple)])
     # a layer keeps what `dask.annotate` says of it, such as resources of workers
     layers = HighLevelGraph.from_collections(name, graph)

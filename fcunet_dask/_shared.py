@@ -1,18 +1,28 @@
 """What all tasks of a band have in common, on its way to the workers."""
 
 import platform
-from typing import Any
+from functools import lru_cache
+from threading import Lock
+from typing import Any, Final
 
 import cloudpickle
 
 from fcunet_dask.errors import StoreError
 
+_ONE_AT_A_TIME: Final = Lock()
+
+
+@lru_cache(2)
+def _opened(closed: bytes) -> Any:
+    """Open it once in a process: a survey has two runs there."""
+    return cloudpickle.loads(closed)
+
 
 class Shared:
-    """What all tasks of a band have in common; it travels once.
+    """What all tasks of a band have in common.
 
-    As bytes that a task opens: a worker that cannot, because it does not see the store,
-    would otherwise lose its scheduler, and the next one after it.
+    It travels as bytes that a task opens: a worker that cannot, because it does not see
+    the store, would otherwise lose its scheduler, and the next one after it.
     """
 
     def __init__(self, function: Any, store: Any) -> None:
@@ -29,7 +39,8 @@ class Shared:
         """
         if self.opened is None:
             try:
-                self.opened = cloudpickle.loads(self.closed)
+                with _ONE_AT_A_TIME:
+                    self.opened = _opened(self.closed)
             except Exception as error:
                 msg = (
                     f"{error} (seen from a worker on {platform.node()}): choose an output "
@@ -37,6 +48,10 @@ class Shared:
                 )
                 raise StoreError(msg) from error
         return self.opened
+
+    def nbytes(self) -> int:
+        """Return how many bytes travel."""
+        return len(self.__getstate__())
 
     def __getstate__(self) -> bytes:
         return self.closed or cloudpickle.dumps(self.opened)

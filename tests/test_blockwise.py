@@ -1,14 +1,16 @@
 """Functions over the blocks of a scan: one task each, and nothing else."""
 
+import collections
 import functools
 import os
+import time
 
 import dask
 import dask.array as da
 import numpy as np
 import pytest
 import xarray as xr
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, get_worker
 from fcunet_dask import _blockwise, open_scan, save_scan
 from fcunet_dask._blockwise import (
     commit_blocks,
@@ -238,6 +240,57 @@ def test_map_positions_keeps_positions_apart():
     assert found.dims == (*SCAN, "result")
     np.testing.assert_array_equal(found[..., 0], first * 3)
     np.testing.assert_array_equal(found[..., 1], first * 2)
+
+
+class Grid(Store):
+    """One block a row; each notes who made it."""
+
+    def pending(self):
+        return [(y, 0) for y in range(self.shape[0] // 2)]
+
+    def expect_room(self, block_id):
+        pass
+
+    def write(self, block_id, values):
+        PLACES[block_id] = get_worker().address
+
+
+PLACES = {}
+
+
+def pause(region):
+    time.sleep(0.2)
+    return {}
+
+
+@pytest.fixture
+def four():
+    """Four workers of one thread with a resource, that have computed nothing yet."""
+    options = {"processes": False, "dashboard_address": ":0", "resources": {"GPU": 1}}
+    with (
+        LocalCluster(n_workers=4, threads_per_worker=1, **options) as cluster,
+        Client(cluster) as client,
+    ):
+        PLACES.clear()
+        yield client
+
+
+@pytest.mark.parametrize("resources", [{}, {"GPU": 1}])
+@pytest.mark.parametrize("rows", [4, 8, 12])
+def test_few_blocks_are_made_by_all_workers(four, rows, resources):
+    """Nobody knows yet how long a block takes, so no worker takes it from another."""
+    with dask.annotate(resources=resources):
+        commit_blocks(pause, Grid((2 * rows, 3)))
+    assert len(PLACES) == rows
+    made = collections.Counter(PLACES.values())
+    assert len(made) == 4
+    assert max(made.values()) <= rows // 4 + 1
+
+
+def test_what_is_large_travels_once(four, monkeypatch):
+    monkeypatch.setattr(_blockwise, "MOST_SHARED", 0)
+    commit_blocks(pause, Grid((8, 3)))
+    assert len(PLACES) == 4
 
 
 class Elsewhere(Store):

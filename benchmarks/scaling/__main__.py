@@ -3,6 +3,7 @@
 python benchmarks/scaling submit [blocks]         client and scheduler, empty blocks
 python benchmarks/scaling graphs [blocks]         the client alone: all that it sends
 python benchmarks/scaling workers [seconds]       1, 2, … 64 workers, blocks that sleep
+python benchmarks/scaling few [seconds]           few blocks, on workers that are new
 python benchmarks/scaling simulate [s] [ms]       the same, calculated
 python benchmarks/scaling memory [GiB,GiB]        workers' memory against the scan's size
 python benchmarks/scaling remember [turns]        memory of workers that do nothing
@@ -18,7 +19,7 @@ turn, with measured times of a block and of the scheduler, for machines too busy
 import sys
 
 import dask
-from blocks import graphs, many_workers, remember, submit
+from blocks import few, graphs, many_workers, remember, submit
 from calculated import simulate
 from memory import memory
 from shares import shares
@@ -27,6 +28,7 @@ COMMANDS = {
     "submit": submit,
     "graphs": graphs,
     "workers": many_workers,
+    "few": few,
     "simulate": simulate,
     "memory": memory,
     "remember": remember,

@@ -6,6 +6,7 @@ import time
 import dask
 from fcunet_dask import _blockwise
 from fcunet_dask._blockwise import commit_blocks
+from fcunet_dask._shared import Shared
 
 from cluster import MIB, Cluster, Grid, Sleep, in_child, peak_bytes, resident_bytes
 
@@ -24,9 +25,9 @@ def submit_one(number):
     grid = Grid(number // 250, 250)
     size = _blockwise.blocks_in_task(number)
     tasks = -(-number // size)
-    shared = _blockwise._Shared(Sleep(0), grid)
-    graph = _blockwise._band_graph(shared, grid.pending()[: 1000 * size], size)
-    pickled = len(pickle.dumps(dict(graph.dask))) / 1000
+    some = grid.pending()[: 1000 * size]
+    graph = _band_graph(Shared(Sleep(0), grid), some, size)
+    pickled = len(pickle.dumps(dict(graph.dask))) / min(tasks, 1000)
     with Cluster([1, 1]) as cluster:
         commit_blocks(Sleep(0), Grid(4, 4))
         before, own, start = cluster.scheduler_cpu, time.process_time(), time.time()
@@ -49,16 +50,20 @@ def graphs(blocks="100000"):
     grid = Grid(number // 250, 250)
     pending = grid.pending()
     size = _blockwise.blocks_in_task(len(pending))
-    shared = _blockwise._Shared(Sleep(0), grid)
+    shared = Shared(Sleep(0), grid)
     bands, sent = 0, 0
     for band in _blockwise._bands(pending, _blockwise.BAND * size):
-        graph = _blockwise._band_graph(shared, band, size)
+        graph = _band_graph(shared, band, size)
         (optimized,) = dask.optimize(graph)
         sent += len(pickle.dumps(dict(optimized.__dask_graph__())))
         bands += 1
     spent, tasks = time.process_time() - start, -(-number // size)
     print(f"| {number} | {size} | {tasks} | {bands} | {sent / tasks:.0f} | {spent:.1f} "
           f"| {peak_bytes() / MIB:.0f} |")  # fmt: skip
+
+
+def _band_graph(shared, band, size):
+    return _blockwise._band_graph(_blockwise._commit_batch, shared, band, size)
 
 
 def many_workers(seconds="0.65"):
@@ -81,6 +86,25 @@ def sleep_one(number, blocks, pause, kind):
     ideal = pause * -(-blocks // number)
     print(f"| {number} | {blocks} | {kind} | {ideal:.1f} | {wall:.1f} "
           f"| {100 * ideal / wall:.0f} % |", flush=True)  # fmt: skip
+
+
+def few(seconds="0.65"):
+    """Few blocks that sleep, on workers that have computed nothing yet."""
+    pause = float(seconds)
+    print("| workers | blocks | ideal, s | wall, s |")
+    print("| --- | --- | --- | --- |")
+    for number, blocks in ((2, 4), (4, 8), (16, 16), (16, 32), (64, 128)):
+        in_child(few_one, number, blocks, pause)
+
+
+def few_one(number, blocks, pause):
+    """Measure one number of workers."""
+    with Cluster([number] if number > 2 else [1] * number):
+        start = time.perf_counter()
+        commit_blocks(Sleep(pause), Grid(blocks, 1))
+        wall = time.perf_counter() - start
+    print(f"| {number} | {blocks} | {pause * -(-blocks // number):.1f} | {wall:.1f} |",
+          flush=True)  # fmt: skip
 
 
 def remember(turns="6"):

@@ -4,6 +4,7 @@ import asyncio
 import multiprocessing
 import os
 import shutil
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -143,3 +144,5 @@ def in_child(function, *args):
     child = FORK.Process(target=function, args=args)
     child.start()
     child.join()
+    if child.exitcode:
+        sys.exit(child.exitcode)
