@@ -17,10 +17,12 @@ from xml.etree import ElementTree
 
 import dask
 import dask.array as da
+import h5py
 import numpy as np
 
 from fcunet_dask._source import RawSource, Slices, reading, stamp
 from fcunet_dask.errors import MissingDependencyError, ReaderError
+from fcunet_dask.io.outside import refuse_links
 from fcunet_dask.io.raw import RawScan
 from fcunet_dask.io.units import Axis, metadata
 from fcunet_dask.types import Array
@@ -67,10 +69,13 @@ def read_detector(path: Path, dataset: str | None) -> RawScan:
     Raises
     ------
     ReaderError
-        If the file is damaged, is an image, or is refused by RosettaSciIO.
+        If the file is damaged, is an image, is refused by RosettaSciIO, or is an HDF5
+        file that names others.
     MissingDependencyError
         If RosettaSciIO is not installed.
     """
+    if h5py.is_hdf5(path):
+        refuse_links(path)
     signals = _signals(str(path), stamp(str(path)))
     index = _chosen(path, dataset, signals)
     signal = signals[index]

@@ -22,6 +22,7 @@ from fcunet_dask._source import (
 )
 from fcunet_dask.calibration import Calibration
 from fcunet_dask.errors import MissingDependencyError, ReaderError
+from fcunet_dask.io.outside import own
 from fcunet_dask.io.raw import RawScan
 from fcunet_dask.io.units import Axis, kilovolt, metadata
 from fcunet_dask.types import Array
@@ -45,7 +46,7 @@ def read_hdf5(path: Path, dataset: str | None) -> RawScan:
             if dataset is None and _is_dectris(file):
                 return _dectris(path, file)
             name = _chosen(path, file, dataset)
-            return _raw_scan(path, file[name])
+            return _raw_scan(path, own(path, file[name]))
     except ReaderError:
         raise
     except (OSError, KeyError, RuntimeError) as error:
@@ -55,7 +56,7 @@ def read_hdf5(path: Path, dataset: str | None) -> RawScan:
 
 def _raw_scan(path: Path, data: h5py.Dataset) -> RawScan:
     _refuse_missing_filter(path, data)
-    attrs = _metadata_of(data)
+    attrs = _metadata_of(path, data)
     return RawScan(
         source=H5Source(str(path), data.name.strip("/")),
         shape=data.shape,
@@ -63,7 +64,7 @@ def _raw_scan(path: Path, data: h5py.Dataset) -> RawScan:
         reader="hdf5",
         dataset=data.name.strip("/"),
         chunks=data.chunks,
-        axes=_axes(data),
+        axes=_axes(path, data),
         known=attrs,
     )
 
@@ -131,15 +132,16 @@ def _refuse_missing_filter(path: Path, data: h5py.Dataset) -> None:
 
 
 # --- what the file says of its pixels ------------------------------------------------
-def _axes(data: h5py.Dataset) -> tuple[Axis, ...]:
+def _axes(path: Path, data: h5py.Dataset) -> tuple[Axis, ...]:
     group = data.parent
     for first in (0, 1):
         dims = [f"dim{i + first}" for i in range(data.ndim)]
         if all(isinstance(group.get(d), h5py.Dataset) for d in dims):
-            return tuple(_dim(group[d]) for d in dims)
+            return tuple(_dim(own(path, group[d])) for d in dims)
     steps = [group.get(f"axis-{i}") for i in range(data.ndim)]
     if all(isinstance(s, h5py.Group) for s in steps):
-        return tuple(Axis.of(s.attrs.get("scale"), s.attrs.get("units")) for s in steps)
+        known = [own(path, s).attrs for s in steps]
+        return tuple(Axis.of(k.get("scale"), k.get("units")) for k in known)
     return ()
 
 
@@ -150,7 +152,7 @@ def _dim(values: h5py.Dataset) -> Axis:
     return Axis.of(values[1] - values[0], values.attrs.get("units"))
 
 
-def _metadata_of(data: h5py.Dataset) -> Calibration:
+def _metadata_of(path: Path, data: h5py.Dataset) -> Calibration:
     for folder, read in (
         ("/metadatabundle/calibration", _py4dstem),
         ("/metadata/Acquisition_instrument/TEM", _hyperspy),
@@ -159,25 +161,30 @@ def _metadata_of(data: h5py.Dataset) -> Calibration:
         while True:
             group = root.get(folder.strip("/"))
             if isinstance(group, h5py.Group):
-                return read(group)
+                return read(path, own(path, group))
             if root.name == "/":
                 break
             root = root.parent
     return Calibration()
 
 
-def _hyperspy(group: h5py.Group) -> Calibration:
+def _hyperspy(path: Path, group: h5py.Group) -> Calibration:
+    del path  # attributes lie where their group does
     return metadata(dict(group.attrs))
 
 
-def _py4dstem(group: h5py.Group) -> Calibration:
+def _py4dstem(path: Path, group: h5py.Group) -> Calibration:
     """Read py4DSTEM's calibration; its x is our y, so its angles change sign."""
-    values = {n: d[()] for n, d in group.items() if isinstance(d, h5py.Dataset)}
+    values = {
+        name: own(path, item)[()]
+        for name, item in group.items()
+        if isinstance(item, h5py.Dataset)
+    }
     q = Axis.of(values.get("Q_pixel_size"), values.get("Q_pixel_units"))
     r = Axis.of(values.get("R_pixel_size"), values.get("R_pixel_units"))
     if bool(values.get("QR_flip", False)):
         msg = (
-            f"{group.file.filename}: py4DSTEM notes that the detector is transposed "
+            f"{path}: py4DSTEM notes that the detector is transposed "
             "(QR_flip); transpose q_y and q_x before strain is computed, and save anew"
         )
         raise ReaderError(msg)
@@ -203,7 +210,7 @@ def _dectris(path: Path, file: h5py.File) -> RawScan:
         _refuse_missing_filter(path, part)
     shape = (sum(len(p) for p in parts), *parts[0].shape[1:])
     source: BlockSource = DectrisSource(str(path))
-    detector = _get(file, "entry/instrument/detector/detectorSpecific")
+    detector = _get(path, file, "entry/instrument/detector/detectorSpecific")
     bad = detector("pixel_mask")
     energy = detector("photon_energy")
     scan_shape, voltage = _stem_metadata(path)
@@ -229,9 +236,9 @@ def _good(bad: Array | None, shape: tuple[int, ...]) -> Array | None:
     return np.asarray((bins == 0).all(axis=(1, 3)))
 
 
-def _get(file: h5py.File, folder: str) -> Callable[[str], Any]:
+def _get(path: Path, file: h5py.File, folder: str) -> Callable[[str], Any]:
     group = file.get(folder, {})
-    return lambda name: group[name][()] if name in group else None
+    return lambda name: own(path, group[name])[()] if name in group else None
 
 
 def _parts(path: Path, file: h5py.File) -> list[h5py.Dataset]:
@@ -242,7 +249,7 @@ def _parts(path: Path, file: h5py.File) -> list[h5py.Dataset]:
             other = group.get(name, getlink=True).filename
             msg = f"{path} names the file {other}, which is not beside it; copy it too"
             raise ReaderError(msg)
-        parts.append(group[name])
+        parts.append(own(path, group[name]))
     return parts
 
 
