@@ -42,13 +42,22 @@ def compute_band(tasks: Sequence[Delayed]) -> None:
         if distributed and isinstance(error, distributed.KilledWorker):
             msg = (
                 f"workers died again and again ({error}): most often they had too "
-                "little memory for a block: give them more, or open the scan with "
-                "smaller blocks; what is finished is kept: run again"
+                "little memory for a block: give them more and run again, what is "
+                "finished is kept; or begin anew with smaller blocks (open_scan(blocks=), "
+                "--blocks)"
             )
             raise ComputeError(msg) from error
         raise
     finally:
         _computed.difference_update(keys)
+
+
+def lost_cluster() -> ComputeError:
+    """Return the error of a cluster that does not compute any more."""
+    return ComputeError(
+        "the cluster is lost: its scheduler has ended or was restarted, or does not "
+        "answer; start it and give the same command again: what is done is kept"
+    )
 
 
 def cancel_bands() -> None:

@@ -1,10 +1,16 @@
 """A run looked at while it goes on."""
 
+import json
+import os
+import subprocess
+import sys
+
 import dask
 import numpy as np
 import pytest
 from fcunet_dask import open_scan, run, save_scan
-from fcunet_dask._commit import BlockStore
+from fcunet_dask._commit import BlockStore, is_owned, owner
+from fcunet_dask._places import place
 from fcunet_dask.errors import AnalysisError, StoreError
 from fcunet_dask.pipeline import Settings, detect, live, strain_so_far, watch
 from fcunet_dask.plot.live import live as draw_live
@@ -113,3 +119,58 @@ def test_watching_ends_with_the_run_and_draws_every_map(stored, tmp_path, monkey
     assert len(seen) == 3
     assert seen[-1] == 1.0
     assert figure.get_suptitle() == "100 % of the positions"
+
+
+SOON = {"every": 0.01, "patience": 0.1}
+
+
+def claimed(out, **words):
+    """Leave the claim of a process of this machine, with other `words`."""
+    claim = {**owner._where(), "pid": os.getpid()} | words
+    place(str(out)).write(owner.OWNER, json.dumps(claim).encode())
+
+
+def dead():
+    """Return the number of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_a_name_at_which_nothing_begins_is_said(stored, tmp_path):
+    with pytest.raises(StoreError, match=r"strian is no store .* no run has begun"):
+        list(watch(tmp_path / "strian", **SOON))
+    with pytest.raises(StoreError, match=r"is a scan, not the results"):
+        list(watch(tmp_path / "scan.zarr", every=0.01, patience=1000))
+
+
+@pytest.mark.parametrize("claim", [None, "dead", "silent"])
+def test_a_run_that_ended_unfinished_is_said(stored, tmp_path, claim):
+    """It was interrupted, killed here, or on a host that is heard of no more."""
+    out = tmp_path / "out"
+    interrupted(stored, out, after=3)
+    if claim == "dead":
+        claimed(out, pid=dead())
+    if claim == "silent":
+        claimed(out, host="elsewhere")
+        os.utime(out / owner.OWNER, (1, 1))
+    maps = watch(out, **SOON)
+    assert 0 < next(maps)["finished"].mean() < 1
+    with pytest.raises(
+        StoreError, match=r"ended unfinished, with 3 of 4 blocks.*same command again"
+    ):
+        list(maps)
+
+
+@pytest.mark.parametrize("words", [{}, {"host": "elsewhere"}])
+def test_a_run_that_goes_on_is_waited_for(stored, tmp_path, monkeypatch, words):
+    """Its process lives, here or as far as is known elsewhere."""
+    out = tmp_path / "out"
+    steps = iter([lambda: None] * 5 + [lambda: claimed(out, pid=dead())])
+    monkeypatch.setattr(live.time, "sleep", lambda seconds: next(steps)())
+    claimed(out, **words)
+    assert is_owned(place(str(out)))
+    with pytest.raises(StoreError, match="no run has begun"):
+        list(watch(out, patience=0.0))
+    assert next(steps, None) is None
+    assert not is_owned(place(str(out)))

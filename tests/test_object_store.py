@@ -2,6 +2,8 @@
 
 import json
 import pickle
+import subprocess
+import sys
 import uuid
 
 import dask
@@ -11,9 +13,10 @@ import pytest
 import xarray as xr
 from fcunet_dask import open_scan, run, save_scan
 from fcunet_dask._commit import ArraySpec, BlockStore, owner
-from fcunet_dask._places import place
+from fcunet_dask._places import matching, place
 from fcunet_dask.errors import ReaderError, StoreError
 from fcunet_dask.pipeline import detect
+from fcunet_dask.pipeline.survey_table import read_table
 
 SHAPE = (5, 7, 3)
 SPECS = {
@@ -190,3 +193,61 @@ def test_a_damaged_scan_in_a_bucket_is_named(scan, url, quick):
 def test_nothing_at_a_url_is_said_so(url):
     with pytest.raises(ReaderError, match="no Zarr group"):
         open_scan(url)
+
+
+# --- patterns of URLs ----------------------------------------------------------------
+@pytest.fixture
+def folder(object_store):
+    """Return the URL of a prefix with stores on two levels."""
+    folder = f"{object_store}/{uuid.uuid4().hex}"
+    for name in ("a1.zarr", "a2.zarr", "b.zarr", ".hidden.zarr", "deep/a3.zarr"):
+        place(f"{folder}/{name}").write("zarr.json", b"{}")
+    place(f"{folder}/other").write("notes.txt", b"")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("*.zarr", ["a1.zarr", "a2.zarr", "b.zarr"]),
+        ("a?.zarr/", ["a1.zarr", "a2.zarr"]),
+        ("a[2-9].zarr", ["a2.zarr"]),
+        (".*.zarr", [".hidden.zarr"]),
+        ("*/a3.zarr", ["deep/a3.zarr"]),
+        ("c*.zarr", []),
+        ("nowhere/*.zarr", []),
+        ("a1.zarr", ["a1.zarr"]),
+        ("not-there.zarr", ["not-there.zarr"]),
+    ],
+)
+def test_patterns_of_urls_are_those_of_a_shell(folder, pattern, found):
+    assert matching(f"{folder}/{pattern}") == [f"{folder}/{name}" for name in found]
+
+
+def test_a_bucket_that_cannot_be_listed_is_named(object_store):
+    with pytest.raises(ReaderError, match=r"s3://nowhere/\*\.zarr cannot be listed"):
+        matching("s3://nowhere/*.zarr")
+
+
+def surveyed(*words):
+    """Type ``fcunet-dask survey``; return its exit code and what it says."""
+    code = "from fcunet_dask.cli import main; main()"
+    command = [sys.executable, "-c", code, "survey", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_the_scans_of_a_bucket_are_surveyed(scan, url, tmp_path):
+    folder = url.rpartition("/")[0]
+    for name in ("a", "b"):
+        save_scan(scan[["pattern", "probe"]], f"{folder}/{name}.zarr", shard=(4, 4))
+    code, said = surveyed(f"{folder}/*.zarr", str(tmp_path / "many"))
+    assert code == 0, said
+    rows = read_table(str(tmp_path / "many"))
+    assert [row.scan for row in rows] == [f"{folder}/{n}.zarr" for n in "ab"]
+    assert {row.state for row in rows} == {"done"}
+    code, said = surveyed(f"{folder}/b.zarr", str(tmp_path / "one"))
+    assert code == 0, said
+    code, said = surveyed(f"{folder}/c*.zarr", str(tmp_path / "none"))
+    assert code == 1
+    assert f"no scans: there is no file, folder or store {folder}/c*.zarr" in said

@@ -5,6 +5,7 @@ The protocol and its reasons are in docs/adr/0004-block-commit.md.
 
 from fcunet_dask._commit.files import checksum, writing
 from fcunet_dask._commit.mend import damage, get_array
+from fcunet_dask._commit.owner import is_owned
 from fcunet_dask._commit.plan import KEY, ArraySpec, Block, compressors, is_store
 from fcunet_dask._commit.store import BlockStore
 from fcunet_dask._commit.whole import expect_readable, expect_whole, first_damage
@@ -21,6 +22,7 @@ __all__ = [
     "expect_whole",
     "first_damage",
     "get_array",
+    "is_owned",
     "is_store",
     "writing",
 ]

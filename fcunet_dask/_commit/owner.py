@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Self
 
-from fcunet_dask._commit.files import writing
+from fcunet_dask._commit.files import find_json, writing
 from fcunet_dask._places import Place, Stamp, age, failures
 from fcunet_dask.errors import StoreInUseError
 
@@ -83,6 +83,12 @@ class Owner:
                     self._place.renew(OWNER, self._claim, seen)
                 if self._lost:
                     return
+
+
+def is_owned(place: Place) -> bool:
+    """Whether a living process owns the store at `place`, or is about to make one."""
+    seen = place.stamp(OWNER)
+    return seen is not None and _lives(find_json(place, OWNER) or {}, age(seen))
 
 
 def _where() -> dict[str, str | int | None]:

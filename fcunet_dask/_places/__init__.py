@@ -5,6 +5,7 @@ needs of a place is here: a value is put in place at once, or not at all; a key 
 created by one of many; it can be replaced by whoever saw it last.
 """
 
+import glob
 import re
 import sys
 from os import PathLike
@@ -13,8 +14,8 @@ from typing import Final
 
 from fcunet_dask._places.base import Place, Stamp, age
 from fcunet_dask._places.folder import FolderPlace
-from fcunet_dask._places.objects import ObjectPlace
-from fcunet_dask.errors import ParameterError
+from fcunet_dask._places.objects import ObjectPlace, matching_urls
+from fcunet_dask.errors import ParameterError, ReaderError
 
 __all__ = [
     "FolderPlace",
@@ -25,6 +26,7 @@ __all__ = [
     "failures",
     "is_url",
     "located",
+    "matching",
     "place",
 ]
 
@@ -69,6 +71,32 @@ def place(where: str | Path) -> Place:
     if is_url(where):
         return ObjectPlace(str(where).rstrip("/"))
     return FolderPlace(Path(where))
+
+
+def matching(pattern: str) -> list[str]:
+    """Return the paths or URLs that a pattern stands for, sorted.
+
+    Parameters
+    ----------
+    pattern : str
+        As a shell takes it: ``raw/*.zarr``, ``s3://bucket/raw/*.zarr``. A URL without
+        wildcards stands for itself.
+
+    Raises
+    ------
+    ReaderError
+        If the object store does not list what it has.
+    MissingDependencyError
+        If it is a URL and obstore is not installed.
+    """
+    if not is_url(pattern):
+        return sorted(glob.glob(pattern))  # noqa: PTH207 - absolute patterns too
+    try:
+        return sorted(matching_urls(pattern))
+    except failures() as error:
+        reason = str(error).partition("\n")[0]
+        msg = f"{pattern} cannot be listed ({reason}): check the name and the keys"
+        raise ReaderError(msg) from error
 
 
 def failures(*others: type[Exception]) -> tuple[type[Exception], ...]:

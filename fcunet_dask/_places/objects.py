@@ -1,14 +1,18 @@
 """A prefix of an object store as a place."""
 
+import re
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from fcunet_dask._places.base import Stamp, in_order
 from fcunet_dask.errors import MissingDependencyError, StoreError
+
+_WILD: Final = re.compile(r"[*?[]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +143,27 @@ class ObjectPlace:
     def below(self, path: str) -> "ObjectPlace":
         """Return a prefix in this one."""
         return ObjectPlace(f"{self.url}/{path}")
+
+
+def matching_urls(pattern: str) -> list[str]:
+    """Return the prefixes that a URL with wildcards behind its bucket stands for."""
+    scheme, _, rest = pattern.rstrip("/").partition("://")
+    bucket, *names = rest.split("/")
+    wild = [_WILD.search(name) is not None for name in names]
+    known = wild.index(True) if any(wild) else len(names)
+    found = ["/".join([f"{scheme}://{bucket}", *names[:known]])]
+    for name in names[known:]:
+        found = [f"{url}/{child}" for url in found for child in _children(url, name)]
+    return found
+
+
+def _children(url: str, pattern: str) -> list[str]:
+    """Return what is directly below; names that begin with a dot only where asked for."""
+    return [
+        name
+        for name in ObjectPlace(url).children()
+        if fnmatchcase(name, pattern) and name.startswith(".") == (pattern[:1] == ".")
+    ]
 
 
 def _obstore() -> Any:

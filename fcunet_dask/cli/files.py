@@ -6,7 +6,7 @@ import typer
 import xarray as xr
 from rich.table import Table
 
-from fcunet_dask.cli.screen import console, progress_bars, scan_shape_of
+from fcunet_dask.cli.screen import console, progress_bars, whole_pair
 from fcunet_dask.io import convert as convert_scan
 from fcunet_dask.io import open_scan
 from fcunet_dask.schema import SCAN
@@ -40,7 +40,7 @@ def convert(
             resume=resume,
             overwrite=overwrite,
             dataset=dataset,
-            scan_shape=scan_shape_of(scan_shape),
+            scan_shape=whole_pair(scan_shape, "--scan-shape"),
             progress=lambda done, total: bars("blocks", done, total),
         )
     console.print(f"wrote {out}", highlight=False)
@@ -56,7 +56,9 @@ def info(
     ] = None,
 ) -> None:
     """Say what a file holds: shape, type, calibration."""
-    opened = open_scan(scan, dataset=dataset, scan_shape=scan_shape_of(scan_shape))
+    opened = open_scan(
+        scan, dataset=dataset, scan_shape=whole_pair(scan_shape, "--scan-shape")
+    )
     pattern = opened["pattern"]
     sizes = " × ".join(f"{n} {s}" for n, s in pattern.sizes.items())
     table = Table(show_header=False, box=None, pad_edge=False)

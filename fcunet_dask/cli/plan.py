@@ -10,9 +10,9 @@ from fcunet_dask.cli.screen import (
     console,
     errors,
     given_calibration,
-    scan_shape_of,
+    whole_pair,
 )
-from fcunet_dask.cli.where import Cluster, Workers, computing
+from fcunet_dask.cli.where import Blocks, Cluster, Workers, computing
 from fcunet_dask.io import open_scan
 from fcunet_dask.pipeline import Plan, Settings
 from fcunet_dask.pipeline import plan as make_plan
@@ -30,6 +30,7 @@ def plan(
     scan_shape: Annotated[
         str | None, Option(help="ROWS,COLUMNS of a scan stored as one row.")
     ] = None,
+    blocks: Blocks = None,
     vacuum: Annotated[
         str | None, Option(help="Patterns in vacuum: file, or URL of a store.")
     ] = None,
@@ -46,7 +47,8 @@ def plan(
     opened = open_scan(
         scan,
         dataset=dataset,
-        scan_shape=scan_shape_of(scan_shape),
+        scan_shape=whole_pair(scan_shape, "--scan-shape"),
+        blocks=whole_pair(blocks, "--blocks"),
         calibration=given,
     )
     settings = Settings(detector=detector, vacuum=vacuum)

@@ -66,14 +66,14 @@ def _slice(text: str, option: str) -> slice:
     return slice(*ends)
 
 
-def scan_shape_of(text: str | None) -> tuple[int, int] | None:
+def whole_pair(text: str | None, option: str) -> tuple[int, int] | None:
     """Parse ``ROWS,COLUMNS`` such as ``64,64``."""
     if text is None:
         return None
     try:
         rows, columns = (int(t) for t in text.split(","))
     except ValueError:
-        msg = f"--scan-shape: expected ROWS,COLUMNS such as 64,64, got {text!r}"
+        msg = f"{option}: expected ROWS,COLUMNS such as 64,64, got {text!r}"
         raise typer.BadParameter(msg) from None
     return rows, columns
 

@@ -14,9 +14,9 @@ from fcunet_dask.cli.screen import (
     pair,
     progress_bars,
     region,
-    scan_shape_of,
+    whole_pair,
 )
-from fcunet_dask.cli.where import Cluster, Workers, computing
+from fcunet_dask.cli.where import Blocks, Cluster, Workers, computing
 from fcunet_dask.io import open_scan
 from fcunet_dask.pipeline import Settings, run
 
@@ -43,6 +43,7 @@ def strain(
     scan_shape: Annotated[
         str | None, Option(help="ROWS,COLUMNS of a scan stored as one row.")
     ] = None,
+    blocks: Blocks = None,
     vacuum: Annotated[
         str | None, Option(help="Patterns in vacuum: file, or URL of a store.")
     ] = None,
@@ -96,7 +97,8 @@ def strain(
     opened = open_scan(
         scan,
         dataset=dataset,
-        scan_shape=scan_shape_of(scan_shape),
+        scan_shape=whole_pair(scan_shape, "--scan-shape"),
+        blocks=whole_pair(blocks, "--blocks"),
         calibration=calibration,
     )
     settings = Settings(

@@ -1,6 +1,5 @@
 """``fcunet-dask survey``: many scans, one table."""
 
-import glob
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -8,14 +7,16 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from fcunet_dask._places import matching
 from fcunet_dask.cli.screen import (
     console,
     errors,
     given_calibration,
     region,
-    scan_shape_of,
+    whole_pair,
 )
-from fcunet_dask.cli.where import Cluster, Workers, computing
+from fcunet_dask.cli.where import Blocks, Cluster, Workers, computing
+from fcunet_dask.errors import ParameterError
 from fcunet_dask.pipeline import Scanned, Settings
 from fcunet_dask.pipeline import survey as run_survey
 
@@ -24,7 +25,10 @@ Option = typer.Option
 
 def survey(
     scans: Annotated[
-        str, typer.Argument(help="Scans, such as 'raw/*.zarr' (mind the quotes).")
+        str,
+        typer.Argument(
+            help="Scans: 'raw/*.zarr', 's3://bucket/*.zarr' (mind the quotes)."
+        ),
     ],
     out: Annotated[str, typer.Argument(help="Folder of the results and the table.")],
     q_step: Annotated[float | None, Option(help="Detector pixel, 1/Å.")] = None,
@@ -35,6 +39,7 @@ def survey(
     scan_shape: Annotated[
         str | None, Option(help="ROWS,COLUMNS of scans stored as one row.")
     ] = None,
+    blocks: Blocks = None,
     reference: Annotated[
         str | None, Option(help="Unstrained ROWS,COLUMNS, such as ':,0:8'.")
     ] = None,
@@ -54,6 +59,7 @@ def survey(
     A scan that fails does not stop the others. The same command again goes on: what is
     done is not done again. Exit code 1 unless every scan is done.
     """
+    paths = _found(scans)
     settings = Settings(
         calibration=given_calibration(
             q_step=q_step, scan_step=scan_step, voltage=voltage, semiangle=semiangle
@@ -63,17 +69,26 @@ def survey(
     )
     with computing(cluster, workers):
         rows = run_survey(
-            sorted(glob.glob(scans)) or [],  # noqa: PTH207 - absolute patterns too
+            paths,
             out,
             settings=settings,
             overwrite=overwrite,
             at_once=at_once,
             report=_Sayer(),
             dataset=dataset,
-            scan_shape=scan_shape_of(scan_shape),
+            scan_shape=whole_pair(scan_shape, "--scan-shape"),
+            blocks=whole_pair(blocks, "--blocks"),
         )
     console.print(_table(rows), highlight=False)
     _say_what_is_left(rows)
+
+
+def _found(pattern: str) -> list[str]:
+    paths = matching(pattern)
+    if not paths:
+        msg = f"no scans: there is no file, folder or store {pattern}"
+        raise ParameterError(msg)
+    return paths
 
 
 def _say_what_is_left(rows: Sequence[Scanned]) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fcunet_dask.cli.screen import console, errors, scan_shape_of
+from fcunet_dask.cli.screen import console, errors, whole_pair
 from fcunet_dask.errors import ParameterError
 from fcunet_dask.io import open_scan
 from fcunet_dask.pipeline import open_results
@@ -32,7 +32,9 @@ def view(
     from fcunet_dask.plot import pattern  # noqa: PLC0415 - matplotlib is slow to import
 
     found = open_results(results)
-    opened = open_scan(scan, dataset=dataset, scan_shape=scan_shape_of(scan_shape))
+    opened = open_scan(
+        scan, dataset=dataset, scan_shape=whole_pair(scan_shape, "--scan-shape")
+    )
     doubt = expect_results_of(opened, found)
     if doubt:
         errors.print(f"warning: {doubt}", markup=False, highlight=False)

@@ -1,14 +1,17 @@
-"""Where commands compute: the words behind ``--cluster`` and ``--workers``."""
+"""Where commands compute: the words behind ``--cluster``, ``--workers``, ``--blocks``."""
 
+import logging
 import re
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from typing import Annotated, Any, Final
 
 import typer
 
+from fcunet_dask._bands import lost_cluster
 from fcunet_dask.cli.screen import console
-from fcunet_dask.errors import ComputeError
+from fcunet_dask.errors import ComputeError, FcunetError
 
 Cluster = Annotated[
     str,
@@ -27,6 +30,14 @@ Workers = Annotated[
         min=0,
         help="Worker processes on this machine; of another cluster, how many to wait "
         "for. 0: one a core; one.",
+    ),
+]
+Blocks = Annotated[
+    str | None,
+    typer.Option(
+        "--blocks",
+        help="ROWS,COLUMNS of patterns that a task takes at a time; by default about "
+        "32 MiB. Smaller ones need less memory; an interrupted run goes on in the same.",
     ),
 ]
 HERE: Final = {"local", "cuda"}
@@ -56,7 +67,7 @@ def computing(cluster: str, workers: int) -> Iterator[Any]:
     ParameterError, MissingDependencyError
         If there is no such cluster.
     ComputeError
-        If its workers do not come.
+        If its workers do not come, or its scheduler is lost.
     """
     where, options = _parsed(cluster)
     if where == "none" and not workers:
@@ -68,15 +79,32 @@ def computing(cluster: str, workers: int) -> Iterator[Any]:
     if where in HERE and workers:
         options["n_workers"] = workers
     client = connect_cluster(where, **options)
-    started = client.cluster
+    with _closed_at_the_end(client):
+        try:
+            if where not in HERE:
+                _await(client, max(workers, 1))
+            yield client
+        except FcunetError:
+            raise
+        except Exception as error:
+            if isinstance(error, CancelledError) or client.status != "running":
+                raise lost_cluster() from error
+            raise
+
+
+@contextmanager
+def _closed_at_the_end(client: Any) -> Iterator[None]:
+    """Close a client, and a cluster that it started; what they log is said as an error."""
+    log, started = logging.getLogger("distributed.client"), client.cluster
+    level = log.level
+    log.setLevel(logging.CRITICAL)
     try:
-        if where not in HERE:
-            _await(client, max(workers, 1))
-        yield client
+        yield
     finally:
         client.close()
         if started is not None:
             started.close()
+        log.setLevel(level)
 
 
 def _parsed(text: str) -> tuple[str, dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -10,8 +9,8 @@ from typing import Final
 import numpy as np
 import xarray as xr
 
-from fcunet_dask._commit import BlockStore
-from fcunet_dask._places import located
+from fcunet_dask._commit import BlockStore, is_owned
+from fcunet_dask._places import located, place
 from fcunet_dask.errors import AnalysisError, StoreError
 from fcunet_dask.kernels.surfaces import even_steps
 from fcunet_dask.pipeline.analyze import analyze
@@ -81,7 +80,11 @@ def _thinned(part: slice, size: int, step: int) -> slice:
 
 
 def watch(
-    out: str | Path, *, every: float = 10.0, settings: Settings | None = None
+    out: str | Path,
+    *,
+    every: float = 10.0,
+    settings: Settings | None = None,
+    patience: float = 60.0,
 ) -> Iterator[xr.Dataset]:
     """Yield the strain map so far, again and again until the run has ended.
 
@@ -95,20 +98,55 @@ def watch(
         Seconds between two maps.
     settings : Settings, optional
         As `run` was given them.
+    patience : float
+        Seconds to wait for a run that has not begun, or for somebody to go on with one
+        that has ended unfinished. Of a run on another host that is not known before its
+        last sign is five minutes old.
 
     Yields
     ------
     xarray.Dataset
         As of `strain_so_far`; the last are the results. Nothing, as long as there is
         nothing to see.
+
+    Raises
+    ------
+    StoreError
+        If nobody runs there for so long, or the results cannot be read, or are none.
     """
+    where, alone = place(located(out)), 0.0
     while True:
-        maps, ended = None, False
-        with suppress(AnalysisError, StoreError):
-            ended = BlockStore(out).complete
+        owned = is_owned(where)  # first: an owner that ends has completed the store
+        store, ended, maps, reason = None, False, None, ""
+        try:
+            store = BlockStore(out)
+            ended = store.complete
             maps = strain_so_far(out, settings)
+        except (AnalysisError, StoreError) as error:
+            reason = str(error)
         if maps is not None:
             yield maps
-        if ended:
-            return
+            if ended:
+                return
+        elif ended and not owned:
+            raise StoreError(reason)
+        if not owned and alone >= patience:
+            raise _nobody(store, reason, patience)
+        start = time.monotonic()
         time.sleep(every)
+        alone = 0.0 if owned else alone + time.monotonic() - start
+
+
+def _nobody(store: BlockStore | None, reason: str, seconds: float) -> StoreError:
+    """Return the error of a place where no process runs, and none was finished."""
+    if store is None:
+        return StoreError(
+            f"{reason}, and no run has begun there for {seconds:g} s: check the name, "
+            "start the run, or wait longer with patience="
+        )
+    total = store.grid[0] * store.grid[1]
+    return StoreError(
+        f"{store.location}: the run has ended unfinished, with "
+        f"{total - len(store.pending())} of {total} blocks, and nobody has gone on with "
+        f"it for {seconds:g} s: give the same command again, it goes on"
+    )

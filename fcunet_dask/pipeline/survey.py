@@ -14,11 +14,10 @@ from typing import Any, Final
 import numpy as np
 import xarray as xr
 
-from fcunet_dask._bands import cluster_client
+from fcunet_dask._bands import cluster_client, lost_cluster
 from fcunet_dask._commit import BlockStore
 from fcunet_dask._places import is_url, located
 from fcunet_dask.errors import (
-    ComputeError,
     OtherRunError,
     ParameterError,
     StoreError,
@@ -157,14 +156,7 @@ def _expect_cluster(client: Any) -> None:
     """Refuse to go on where the cluster that a survey began on is not there any more."""
     if client is None or (client.status == "running" and cluster_client() is client):
         return
-    raise _lost()
-
-
-def _lost() -> ComputeError:
-    return ComputeError(
-        "the cluster is lost: its scheduler has ended or was restarted, or does not "
-        "answer; start it and give the same command again: what is done is kept"
-    )
+    raise lost_cluster()
 
 
 def _at_once(wanted: int | None) -> int:
@@ -200,7 +192,7 @@ def _run_one(
         known |= _figures(results)
         state, error = "done", ""
     except CancelledError as reason:
-        raise _lost() from reason
+        raise lost_cluster() from reason
     except StoreInUseError as reason:
         state, error = "running", str(reason)
     except Exception as reason:  # noqa: BLE001 - the others are to be run all the same

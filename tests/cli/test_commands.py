@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import h5py
@@ -83,6 +84,59 @@ def test_strain_on_a_cluster_is_the_same(file, results, tmp_path, kind):
         assert f"scheduler {address}\nworkers tcp://" in said
     first, second = open_results(results), open_results(out)
     np.testing.assert_array_equal(first.bragg_q.values, second.bragg_q.values)
+
+
+def test_a_killed_scheduler_is_said_in_one_line(file, tmp_path):
+    plain = ["--interface", "lo", "--dashboard-address", "127.0.0.1:0"]
+    found = ["--scheduler-file", str(tmp_path / "scheduler.json")]
+    dask = [sys.executable, "-m", "dask"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    scheduler = subprocess.Popen(
+        [*dask, "scheduler", "--port", "0", *plain, *found], **quiet
+    )
+    worker = subprocess.Popen(
+        [*dask, "worker", "--local-directory", str(tmp_path), *plain, *found], **quiet
+    )
+    words = [file, tmp_path / "out", "--blocks", "1,1", "--cluster", found[1]]
+    strain = subprocess.Popen(
+        [*COMMAND, "strain", *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        while not list(tmp_path.glob("out/marks/*/*/*.json")):
+            assert strain.poll() is None, strain.communicate()
+            time.sleep(0.01)
+        scheduler.kill()
+        _, said = strain.communicate(timeout=60)
+    finally:
+        for process in (strain, worker, scheduler):
+            process.kill()
+            process.wait()
+    assert strain.returncode == 1
+    (line,) = said.splitlines()
+    assert line.startswith("ComputeError: the cluster is lost: its scheduler has ended")
+    assert "same command again" in line
+
+
+def marks(out):
+    return sorted(str(p.relative_to(out)) for p in out.glob("marks/*/*/*.json"))
+
+
+def test_blocks_are_those_that_are_asked_for(file, results, tmp_path):
+    """The whole scan is one block by itself: 2 MiB."""
+    words = ("--q-step", 0.02, "--reference", ":,0:3")
+    assert len(marks(results)) == 1
+    typed("strain", file, tmp_path / "out", *words, "--blocks", "4,5")
+    assert len(marks(tmp_path / "out")) == 2 * 3
+    typed("survey", file, tmp_path / "many", *words, "--blocks", "6,3")
+    assert len(marks(tmp_path / "many" / "scan.zarr")) == 4
+    for found in (tmp_path / "out", tmp_path / "many" / "scan.zarr"):
+        one, several = (open_results(path).bragg_q for path in (results, found))
+        np.testing.assert_array_equal(one.values, several.values)
+    said = typed("plan", file, tmp_path / "plan", "--q-step", 0.02, "--blocks", "2,50")
+    assert "3 of 2 × 12 patterns" in " ".join(said.split())
 
 
 def test_another_calibration_is_another_run(file, results):
@@ -222,7 +276,8 @@ def test_regions_are_those_of_numpy():
         (("--reference", "0:8"), "ROWS,COLUMNS"),
         (("--reference", "a:b,:"), "range"),
         (("--g1", "1"), "Y,X"),
-        (("--scan-shape", "4"), "ROWS,COLUMNS"),
+        (("--scan-shape", "4"), "--scan-shape: expected ROWS,COLUMNS"),
+        (("--blocks", "4x4"), "--blocks: expected ROWS,COLUMNS"),
     ],
 )
 def test_words_that_make_no_sense_are_explained(file, tmp_path, words, hint):
