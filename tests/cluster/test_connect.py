@@ -37,7 +37,7 @@ def test_cuda_starts_a_process_for_each_gpu(tmp_path, monkeypatch):
     asked = {}
 
     class LocalCUDACluster(LocalCluster):
-        def __init__(self, CUDA_VISIBLE_DEVICES, rmm_pool_size, **options):  # noqa: N803
+        def __init__(self, CUDA_VISIBLE_DEVICES, rmm_pool_size, **options):
             asked.update(options, rmm_pool_size=rmm_pool_size)
             gpus = CUDA_VISIBLE_DEVICES.split(",")
             super().__init__(n_workers=len(gpus), **options)

@@ -14,6 +14,7 @@ from typing import Any
 import fcunet_dask as fcu
 import pytest
 import xarray as xr
+from tests.deploy.shared_work import NOTING
 
 ROOT = Path(__file__).parents[2]
 SUBNET = "10.77.0"
@@ -61,6 +62,7 @@ class Hosts:
         mount = (
             f"hostname {name}; mount --bind {self.folder}/hosts /etc/hosts; "
             f"export TMPDIR={self.folder}/tmp-{name}; "
+            f"export {' '.join(f'{k}={v}' for k, v in NOTING.items())}; "
             f"export PATH={Path(sys.executable).parent}:$PATH; "
             f'cd {self.folder}; exec "$@"'
         )
@@ -132,11 +134,15 @@ def _ip(*words: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, xr.Dataset]:
-    """Return a scan of 16 blocks on disk, and what a run without a cluster makes of it."""
+def measured(
+    told: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, xr.Dataset]:
+    """Return the scan of the document, and what a run without a cluster makes of it."""
     folder = tmp_path_factory.mktemp("scan")
-    scan = fcu.simulate_scan(scan=(16, 16), dose=1e5, blocks=None)
-    fcu.save_scan(scan[["pattern"]], folder / "scan.zarr", shard=(4, 4))
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path}
+    command = ["bash", "-euc", told["scan"]]
+    subprocess.run(command, cwd=folder, env=environment, check=True)
     return folder / "scan.zarr", fcu.run(folder / "scan.zarr", folder / "out").load()
 
 

@@ -2,6 +2,7 @@
 
 import xarray as xr
 from fcunet_dask.pipeline.results import open_results
+from tests.deploy.shared_work import expect_shared_work
 
 SHELL = ("bash", "-euc")
 
@@ -24,8 +25,9 @@ def test_three_hosts_map_the_strain_over_tls(hosts, told, measured):
     assert f"scheduler tls://{hosts.addresses['login']}:" in said
     for name in ("node1", "node2"):
         assert f"tls://{hosts.addresses[name]}:" in said
-    results = open_results(hosts.folder / "strain.zarr")
-    xr.testing.assert_equal(results, measured[1])
+    out = hosts.folder / "strain.zarr"
+    xr.testing.assert_equal(open_results(out), measured[1])
+    expect_shared_work(hosts.folder, out, ("node1", "node2"))
 
 
 def open_ports(hosts, name):

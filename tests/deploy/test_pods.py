@@ -15,6 +15,7 @@ import pytest
 import xarray as xr
 import yaml
 from fcunet_dask.pipeline.results import open_results
+from tests.deploy.shared_work import NOTING, expect_shared_work
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -90,6 +91,7 @@ class Kubelet:
         package = Path(fcunet_dask.__file__).parents[1]
         mounts += [f"{p}:{p}" for p in {sys.prefix, sys.base_prefix, str(package)}]
         env = {e["name"]: e["value"] for e in container["env"]}
+        env |= NOTING
         env |= {"PATH": f"{sys.prefix}/bin:/usr/bin:/bin", "PYTHONPATH": str(package)}
         # the last bits of a product depend on the processor that BLAS takes this for
         env |= {k: v for k, v in os.environ.items() if k.startswith("OPENBLAS_")}
@@ -115,9 +117,10 @@ def test_the_pods_map_the_strain(hosts, told, measured):
     assert "scheduler tls://fcunet-scheduler:8786" in said
     for host in ("worker0", "worker1"):
         assert f"tls://{hosts.addresses[host]}:" in said
-    results = open_results(hosts.folder / "data" / "strain.zarr")
-    xr.testing.assert_equal(results, measured[1])
-    assert (hosts.folder / "data" / "strain.zarr").stat().st_uid == NOBODY
+    out = hosts.folder / "data" / "strain.zarr"
+    xr.testing.assert_equal(open_results(out), measured[1])
+    expect_shared_work(hosts.folder, out, ("worker0", "worker1"))
+    assert out.stat().st_uid == NOBODY
     for page, code in (
         ("health", "200"),
         ("status", "404"),

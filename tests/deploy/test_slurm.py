@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import xarray as xr
 from fcunet_dask.pipeline.results import open_results
+from tests.deploy.shared_work import expect_shared_work
 
 SHELL = ("bash", "-euc")
 NODES = ("nid001", "nid002")
@@ -76,10 +77,10 @@ def finished(hosts, number):
     return log.read_text()
 
 
-def same_as_without_a_cluster(hosts, measured):
-    results = open_results(hosts.folder / "strain.zarr")
-    xr.testing.assert_equal(results, measured[1])
-    return True
+def expect_the_same(hosts, measured, by=NODES):
+    out = hosts.folder / "strain.zarr"
+    xr.testing.assert_equal(open_results(out), measured[1])
+    expect_shared_work(hosts.folder, out, by)
 
 
 def test_the_cpu_job_maps_the_strain(slurm, measured, told):
@@ -91,7 +92,7 @@ def test_the_cpu_job_maps_the_strain(slurm, measured, told):
     for name in NODES:
         assert f"tls://{slurm.addresses[name]}:" in said
     assert said.count("1.46 GiB") == len(NODES), "memory of the workers, not of the job"
-    assert same_as_without_a_cluster(slurm, measured)
+    expect_the_same(slurm, measured)
     assert not list(slurm.folder.glob("fcunet-*.*/")), "certificates were left behind"
 
 
@@ -107,13 +108,13 @@ def test_the_gpu_job_maps_the_strain(slurm, measured, told):
     said = finished(slurm, number)
     for name in NODES:
         assert f"tls://{slurm.addresses[name]}:" in said
-    assert same_as_without_a_cluster(slurm, measured)
+    expect_the_same(slurm, measured)
 
 
 def test_dask_jobqueue_maps_the_strain(slurm, measured, told):
     session = told["jobqueue-cpu"].replace("jobs=2", "jobs=2, cores=1, processes=1")
     python(slurm, session.replace('recipe="slurm-cpu"', "memory='2GiB'"))
-    assert same_as_without_a_cluster(slurm, measured)
+    expect_the_same(slurm, measured, by=())  # one node has room for both jobs
     assert not list(slurm.folder.glob("fcunet-tls-*")), "certificates were left behind"
 
 
@@ -121,7 +122,7 @@ def test_dask_jobqueue_maps_the_strain(slurm, measured, told):
 def test_dask_jobqueue_asks_for_the_nodes_of_perlmutter(slurm, measured, told):
     cpu = 'worker_command="distributed.cli.dask_worker"'
     python(slurm, told["jobqueue-gpu"].replace("jobs=2", f"jobs=2, {cpu}"))
-    assert same_as_without_a_cluster(slurm, measured)
+    expect_the_same(slurm, measured)
     jobs = slurm.run("login", "scontrol", "show", "jobs")
     assert jobs.count("TresPerNode=gres:gpu:4") == jobs.count("Features=gpu") == 2
 
