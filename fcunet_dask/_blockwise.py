@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import cloudpickle
 import dask.array as da
 import numpy as np
 import xarray as xr
@@ -89,12 +90,12 @@ def map_patterns(
     """
     rows, columns = scan_blocks(pattern.data)
     total = sum(int(np.prod(w)) for w in widths.values())
-    packer = delayed(_Packer(function, tuple(widths)), pure=True)
+    packer = _carried(_Packer(function, tuple(widths)), len(rows) * len(columns))
     chunks = (rows, columns, (total,))
     meta = np.empty((0, 0, 0), np.float32)
     source = source_of(pattern.data)
     if source is not None:
-        edges = delayed((_edges(rows), _edges(columns)), pure=True)
+        edges = _carried(_Edges(rows, columns), len(rows) * len(columns))
         # the name of the patterns tells a file from the one that replaced it
         token = tokenize(pattern.data.name, function, tuple(widths.items()))
         packed = da.map_blocks(
@@ -131,20 +132,39 @@ class _Packer:
         return np.concatenate(flat, axis=2)
 
 
-def _edges(sizes: Sequence[int]) -> tuple[int, ...]:
-    return tuple(itertools.accumulate(sizes, initial=0))
+class _Edges:
+    """Where the blocks of a scan begin and end."""
+
+    def __init__(self, rows: Sequence[int], columns: Sequence[int]) -> None:
+        self.ends = tuple(
+            tuple(itertools.accumulate(sizes, initial=0)) for sizes in (rows, columns)
+        )
+
+    def region(self, block: tuple[int, ...]) -> tuple[slice, slice]:
+        """Rows and columns of a block."""
+        rows, columns = (
+            slice(ends[i], ends[i + 1])
+            for ends, i in zip(self.ends, block, strict=False)
+        )
+        return rows, columns
+
+
+def _carried(value: Any, tasks: int, *, pure: bool = True) -> Any:
+    """Return what each task carries; the key it depends on, were the copies large.
+
+    Few tasks that depend on a key go to the one worker that has it (`_band_graph`).
+    """
+    large = len(cloudpickle.dumps(value)) * tasks > MOST_SHARED
+    return delayed(value, pure=pure, traverse=False) if large else value
 
 
 def _read_and_pack(
     source: BlockSource,
-    edges: tuple[tuple[int, ...], tuple[int, ...]],
+    edges: _Edges,
     packer: _Packer,
     block_id: tuple[int, ...] = (),
 ) -> Array:
-    rows, columns = (
-        slice(e[i], e[i + 1]) for e, i in zip(edges, block_id, strict=False)
-    )
-    return packer(source.read((rows, columns, slice(None), slice(None))))
+    return packer(source.read((*edges.region(block_id), slice(None), slice(None))))
 
 
 def _pack(block: Array, packer: _Packer) -> Array:
@@ -198,8 +218,9 @@ def commit_patterns(
         return
     data = _whole_in_q(pattern.data)
     task = delayed(_commit_given, pure=False)
-    shared = delayed(Shared(function, store), pure=False, traverse=False)
-    for band in _bands(store.pending(), BAND):
+    pending = store.pending()
+    shared = _carried(Shared(function, store), min(len(pending), BAND), pure=False)
+    for band in _bands(pending, BAND):
         compute_band([task(shared, b, data[store.region(b)]) for b in band])
 
 

@@ -287,6 +287,28 @@ def test_few_blocks_are_made_by_all_workers(four, rows, resources):
     assert max(made.values()) <= rows // 4 + 1
 
 
+def made_here(block):
+    """Take a while, and say which worker does it."""
+    time.sleep(0.2)
+    worker = int(get_worker().address.rpartition("/")[2])
+    return {"worker": np.full(block.shape[:2], worker, np.float32)}
+
+
+@pytest.mark.parametrize("most", [2**26, 0])
+def test_a_few_lazy_blocks_are_made_by_all_workers(
+    most, four, scan, tmp_path, monkeypatch
+):
+    """All but those that share what is too large to travel with each."""
+    taller = scan[["pattern"]].isel(scan_y=np.arange(16) % 6).drop_vars("scan_y")
+    save_scan(taller, tmp_path / "scan.zarr", shard=(4, 4))
+    opened = open_scan(tmp_path / "scan.zarr", blocks=(4, 4))
+    monkeypatch.setattr(_blockwise, "MOST_SHARED", most)
+    found = map_patterns(made_here, opened["pattern"], {"worker": ()})["worker"]
+    made = collections.Counter(found.compute()[::4, ::4].ravel().tolist())
+    assert sum(made.values()) == 8
+    assert (max(made.values()) <= 3) == (most > 0)
+
+
 def test_what_is_large_travels_once(four, monkeypatch):
     monkeypatch.setattr(_blockwise, "MOST_SHARED", 0)
     commit_blocks(pause, Grid((8, 3)))
