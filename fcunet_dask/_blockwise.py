@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import cloudpickle
 import dask.array as da
 import numpy as np
 import xarray as xr
@@ -90,27 +89,32 @@ def map_patterns(
     """
     rows, columns = scan_blocks(pattern.data)
     total = sum(int(np.prod(w)) for w in widths.values())
-    packer = _carried(_Packer(function, tuple(widths)), len(rows) * len(columns))
+    packer = _Packer(function, tuple(widths))
     chunks = (rows, columns, (total,))
     meta = np.empty((0, 0, 0), np.float32)
     source = source_of(pattern.data)
     if source is not None:
-        edges = _carried(_Edges(rows, columns), len(rows) * len(columns))
         # the name of the patterns tells a file from the one that replaced it
         token = tokenize(pattern.data.name, function, tuple(widths.items()))
+        shared = Shared((packer, _Edges(rows, columns)), source)
         packed = da.map_blocks(
             _read_and_pack,
-            source,
-            edges,
-            packer,
+            _carried(shared, len(rows) * len(columns)),
             chunks=chunks,
             meta=meta,
             name=f"map-patterns-{token}",
         )
     else:
         data = _whole_in_q(pattern.data)
+        token = tokenize(data.name, function, tuple(widths.items()))
         packed = da.map_blocks(
-            _pack, data, packer, chunks=chunks, drop_axis=3, meta=meta
+            _pack,
+            data,
+            _carried(Shared(packer, None), data.npartitions),
+            chunks=chunks,
+            drop_axis=3,
+            meta=meta,
+            name=f"map-patterns-{token}",
         )
     return _unpack(packed, widths)
 
@@ -149,25 +153,23 @@ class _Edges:
         return rows, columns
 
 
-def _carried(value: Any, tasks: int, *, pure: bool = True) -> Any:
+def _carried(shared: Shared, tasks: int) -> Any:
     """Return what each task carries; the key it depends on, were the copies large.
 
     Few tasks that depend on a key go to the one worker that has it (`_band_graph`).
     """
-    large = len(cloudpickle.dumps(value)) * tasks > MOST_SHARED
-    return delayed(value, pure=pure, traverse=False) if large else value
+    if cluster_client() and shared.nbytes() * tasks > MOST_SHARED:
+        return delayed(shared, pure=False, traverse=False)
+    return shared
 
 
-def _read_and_pack(
-    source: BlockSource,
-    edges: _Edges,
-    packer: _Packer,
-    block_id: tuple[int, ...] = (),
-) -> Array:
+def _read_and_pack(shared: Shared, block_id: tuple[int, ...] = ()) -> Array:
+    (packer, edges), source = shared.open()
     return packer(source.read((*edges.region(block_id), slice(None), slice(None))))
 
 
-def _pack(block: Array, packer: _Packer) -> Array:
+def _pack(block: Array, shared: Shared) -> Array:
+    packer, _ = shared.open()
     return packer(block)
 
 
@@ -219,7 +221,7 @@ def commit_patterns(
     data = _whole_in_q(pattern.data)
     task = delayed(_commit_given, pure=False)
     pending = store.pending()
-    shared = _carried(Shared(function, store), min(len(pending), BAND), pure=False)
+    shared = _carried(Shared(function, store), min(len(pending), BAND))
     for band in _bands(pending, BAND):
         compute_band([task(shared, b, data[store.region(b)]) for b in band])
 

@@ -12,6 +12,10 @@ from fcunet_dask.errors import StoreError
 _ONE_AT_A_TIME: Final = Lock()
 
 
+_SMALL: Final = 2**20
+"""Bytes up to which what was opened is kept for the tasks to come."""
+
+
 @lru_cache(2)
 def _opened(closed: bytes) -> Any:
     """Open it once in a process: a survey has two runs there."""
@@ -39,8 +43,9 @@ class Shared:
         """
         if self.opened is None:
             try:
+                small = len(self.closed) <= _SMALL
                 with _ONE_AT_A_TIME:
-                    self.opened = _opened(self.closed)
+                    self.opened = (_opened if small else cloudpickle.loads)(self.closed)
             except Exception as error:
                 msg = (
                     f"{error} (seen from a worker on {platform.node()}): choose an output "

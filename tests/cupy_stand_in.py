@@ -148,15 +148,23 @@ class StandIn(ModuleType):
         for name in CONSTANTS:
             setattr(self, name, getattr(np, name))
         self.linalg = SimpleNamespace(inv=_on_device(np.linalg.inv))
-        self.fft = SimpleNamespace(fftfreq=_on_device(np.fft.fftfreq))
+        cache = SimpleNamespace(clear=lambda: None)
+        self.fft = SimpleNamespace(
+            fftfreq=_on_device(np.fft.fftfreq),
+            config=SimpleNamespace(get_plan_cache=lambda: cache),
+        )
         self.promote_types = np.promote_types
         self.freed = 0
-        self.cuda = _cuda(free, device)
+        self.device = device
+        self.cuda = _cuda(free)
 
     def __getattr__(self, name):
         if name not in NAMES.split():
             msg = f"module 'cupy' has no attribute {name!r} that was looked up"
             raise AttributeError(msg)
+        if not self.device:
+            msg = "cudaErrorNoDevice: no CUDA-capable device is detected"
+            raise CUDARuntimeError(msg)
         self.asked.add(name)
         return _on_device(getattr(np, name), host=name in FROM_HOST)
 
@@ -166,7 +174,7 @@ class StandIn(ModuleType):
         def free_all_blocks():
             self.freed += 1
 
-        return SimpleNamespace(free_all_blocks=free_all_blocks, free_bytes=lambda: 0)
+        return SimpleNamespace(free_all_blocks=free_all_blocks)
 
 
 class _Stream:
@@ -188,17 +196,8 @@ class CUDARuntimeError(RuntimeError):
     """What CuPy raises where there is no driver."""
 
 
-def _cuda(free, device):
-    def count():
-        if not device:
-            msg = "cudaErrorNoDevice: no CUDA-capable device is detected"
-            raise CUDARuntimeError(msg)
-        return 1
-
+def _cuda(free):
     return SimpleNamespace(
-        runtime=SimpleNamespace(
-            getDeviceCount=count, CUDARuntimeError=CUDARuntimeError
-        ),
         Device=lambda *_: SimpleNamespace(mem_info=(free, 2 * free)),
         Stream=_Stream,
         get_current_stream=_Stream,

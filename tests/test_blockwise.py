@@ -3,6 +3,7 @@
 import collections
 import functools
 import os
+import threading
 import time
 
 import dask
@@ -292,6 +293,45 @@ def made_here(block):
     time.sleep(0.2)
     worker = int(get_worker().address.rpartition("/")[2])
     return {"worker": np.full(block.shape[:2], worker, np.float32)}
+
+
+class Loading:
+    """A function that loads something large when it is first called."""
+
+    def __init__(self):
+        self.loaded = False
+
+    def __call__(self, block):
+        loads = np.full(block.shape[:2], not self.loaded, np.float32)
+        self.loaded = True
+        return {"loads": loads}
+
+
+def test_what_a_function_loads_is_loaded_once_in_a_process(scan, tmp_path):
+    save_scan(scan[["pattern"]], tmp_path / "scan.zarr", shard=(4, 4))
+    opened = open_scan(tmp_path / "scan.zarr", blocks=(4, 4))["pattern"]
+    options = {"processes": False, "dashboard_address": ":0"}
+    for patterns_ in (opened, opened.copy().load().chunk(scan_y=1, scan_x=1)):
+        with (
+            LocalCluster(n_workers=1, threads_per_worker=1, **options) as cluster,
+            Client(cluster),
+        ):
+            found = map_patterns(Loading(), patterns_, {"loads": ()})["loads"]
+            first = np.prod([sizes[0] for sizes in patterns_.chunks[:2]])
+            assert found.sum().compute() == first
+
+
+def test_threads_need_nothing_that_can_travel(scan):
+    """Only processes do."""
+    held = scan.pattern.chunk(scan_y=2)
+    lock = threading.Lock()
+
+    def locked(block):
+        with lock:
+            return {"total": block.sum(axis=(2, 3), dtype=np.float32)}
+
+    found = map_patterns(locked, held, {"total": ()})["total"].compute()
+    np.testing.assert_allclose(found, held.sum(("q_y", "q_x")))
 
 
 @pytest.mark.parametrize("most", [2**26, 0])

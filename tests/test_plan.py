@@ -1,5 +1,6 @@
 """A plan says what will happen: every number is held against the run itself."""
 
+import re
 import shutil
 import sys
 import threading
@@ -118,6 +119,20 @@ def test_blocks_that_would_fit_are_named(scan, scan_path, tmp_path, monkeypatch)
     with pytest.raises(ParameterError, match=words):
         PLAN.check_fits(scan, tmp_path)
     PLAN.check_fits(open_scan(scan_path, blocks=(4, 4)), tmp_path)
+
+
+def test_smaller_blocks_keep_more_threads_busy(scan_path, tmp_path, monkeypatch):
+    """One block for eight threads; what is named must fit, whoever is busy then."""
+    opened = open_scan(scan_path, blocks=(24, 40))
+    memory = WORKER_BYTES + 3 * 2**20
+    one = Workers(processes=1, threads=8, memory_bytes=memory)
+    monkeypatch.setattr(PLAN, "active_workers", lambda: one)
+    with pytest.raises(ParameterError, match="in each of 1 threads") as refused:
+        PLAN.check_fits(opened, tmp_path)
+    named = re.search(r"--blocks (\d+),(\d+)", str(refused.value))
+    blocks = tuple(int(n) for n in named.groups())
+    PLAN.check_fits(open_scan(scan_path, blocks=blocks), tmp_path)
+    assert blocks[0] * blocks[1] * 2**13 * 8 > 3 * 2**19  # and not one that is tiny
 
 
 def test_every_thread_of_a_worker_needs_its_block(scan, tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ import pyarrow.parquet
 import pytest
 from fcunet_dask import save_scan, survey
 from fcunet_dask._bands import cancel_bands
+from fcunet_dask._commit import BlockStore
 from fcunet_dask.errors import ComputeError, ParameterError, StoreError
 from fcunet_dask.peaks import BlockPeaks
 from fcunet_dask.pipeline import Settings, detect, open_results
@@ -128,6 +129,17 @@ def test_overwrite_replaces_results_of_other_settings_alone(folder, quick):
     (row,) = survey([folder / "a.zarr"], out, settings=other, overwrite=True)
     assert row.state == "done"
     assert times() != before
+
+
+def test_scans_that_are_done_stay_so_in_other_blocks(folder, quick):
+    """Smaller ones are for those that failed for lack of memory."""
+    paths = [folder / "a.zarr", folder / "c.zarr"]
+    done = survey(paths[:1], folder / "out", blocks=(4, 4))
+    again = survey(paths, folder / "out", blocks=(2, 4))
+    assert [row.state for row in again] == ["done"] * len(paths)
+    assert again[0].strain_xx == done[0].strain_xx
+    blocks = [BlockStore(row.out).block for row in again]
+    assert blocks == [(4, 4), (2, 4)]
 
 
 def test_a_scan_that_another_process_runs_is_left_to_it(folder, quick):

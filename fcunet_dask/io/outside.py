@@ -111,5 +111,6 @@ def _beside(path: Path, other: str | Path) -> bool:
 def _foreign(path: Path, what: str, file: str | Path) -> ReaderError:
     return ReaderError(
         f"{path}: {what} is taken from {file}, outside of its folder: a file may name "
-        "those beside it only; copy that one there, or open it by itself"
+        "those beside it only; copy that one there, or open it by itself; where a copy is "
+        "beside already, the name leads to the one outside: move that away"
     )

@@ -179,7 +179,9 @@ class _Sample:
 
         Two disks that overlap are fitted better by one that is larger, of a filling that
         is far from even. The fillings of smaller disks, those of the start or of 0.9 of
-        it, give this away; disks that are just structured are so under any radius.
+        it, give this away; disks that are just structured are so under any radius. Where a
+        third of all lie upon others so well that a search marks two as one, radii of single
+        samples stay up to 15 % too large.
         """
         smaller = self.with_spread(replace(begun, radius=0.9 * begun.radius))
         best = min(begun, smaller, key=lambda s: s.structure)

@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -10,7 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from fcunet_dask.kernels.arrays import namespace, to_host
+from fcunet_dask.kernels.arrays import namespace
 from fcunet_dask.model.device import gpu
 from fcunet_dask.types import Array
 
@@ -72,12 +73,10 @@ def tensor(array: Array) -> Any:
     Parameters
     ----------
     array : array
-        NumPy's, or CuPy's, which is not copied where the backend computes on a GPU.
+        NumPy's, or CuPy's, which is not copied.
     """
     if namespace(array) is np:
         return ops.convert_to_tensor(array)
-    if not has_gpu():
-        return ops.convert_to_tensor(to_host(array))
     backend = keras.backend.backend()
     if backend == "jax":
         import jax  # noqa: PLC0415  (the backend in use)
@@ -95,9 +94,13 @@ def tensor(array: Array) -> Any:
 
 @cache
 def has_gpu() -> bool:
-    """Whether the backend computes on a GPU; that it does not use one is logged, once."""
+    """Whether the backend computes on a GPU; that it does not use one is logged, once.
+
+    The first GPU alone: dask-cuda shows all of them to each worker, its own first.
+    """
+    reached = gpu() is not None  # before the backend takes memory
     found = _sees_gpu()
-    if not found and gpu() is not None:
+    if reached and not found:
         _LOG.warning(
             "there is a GPU, but %s does not see it: networks run on the CPU; install it "
             "with CUDA, or choose another by KERAS_BACKEND",
@@ -115,7 +118,10 @@ def _sees_gpu() -> bool:
     if backend == "tensorflow":
         import tensorflow  # noqa: PLC0415  (the backend in use)
 
-        return bool(tensorflow.config.list_physical_devices("GPU"))
+        found = tensorflow.config.list_physical_devices("GPU")
+        with suppress(RuntimeError):  # it has computed before
+            tensorflow.config.set_visible_devices(found[:1], "GPU")
+        return bool(found)
     import torch  # noqa: PLC0415  (the backend in use)
 
     return bool(torch.cuda.is_available())

@@ -17,6 +17,8 @@ _MOST: Final = 1024
 class Batches:
     """Sizes of batches: from the free memory of the GPU, halved where it ran out.
 
+    A size is found once for each shape of patterns, so that nothing is compiled again.
+
     Parameters
     ----------
     pixels : int
@@ -27,7 +29,7 @@ class Batches:
 
     def __init__(self, pixels: int, each: int) -> None:
         self._pixels, self._each = pixels, each
-        self._most = _MOST
+        self._sizes: dict[tuple[int, ...], int] = {}
 
     def __call__(
         self,
@@ -67,7 +69,7 @@ class Batches:
             except Exception as error:
                 if not of_memory(error) or size == 1:
                     raise
-                self._most = size // 2
+                self._sizes[patterns.shape[1:]] = size // 2
                 _LOG.warning("out of memory with %d patterns: now %d", size, size // 2)
             if first < len(patterns):  # outside of the handler, which keeps arrays
                 release()
@@ -75,11 +77,17 @@ class Batches:
 
     def _size(self, patterns: Array) -> int:
         """Patterns of a batch: of a GPU not many more than there are."""
-        n, rows, columns = patterns.shape
+        n, *shape = patterns.shape
+        if tuple(shape) not in self._sizes:
+            self._sizes[tuple(shape)] = self._largest(shape[0] * shape[1])
+        size = self._sizes[tuple(shape)]
+        return min(size, 1 << (n - 1).bit_length()) if self._each else size
+
+    def _largest(self, pixels: int) -> int:
+        """Patterns of so many pixels that have room, of a GPU a power of two."""
         free = free_bytes() // self._each if self._each else 0
-        pixels = free or self._pixels
-        size = int(np.clip(pixels // (rows * columns), 1, self._most))
-        return min(size, 1 << (n - 1).bit_length()) if free else size
+        size = int(np.clip((free or self._pixels) // pixels, 1, _MOST))
+        return 1 << (size.bit_length() - 1) if free else size
 
 
 def _one_ahead(

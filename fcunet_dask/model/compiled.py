@@ -91,9 +91,9 @@ def _in_batches(function: Callable[[Any], Any]) -> Peaks:
             xp = namespace(part)
             filled = xp.zeros((size, *part.shape[1:], 1), xp.float32)
             filled[: len(part), ..., 0] = part
-            return run(filled, *fixed)
+            return run(filled, *fixed), filled  # kept: the backend may read it yet
 
-        return batches(patterns, send, ops.convert_to_numpy)
+        return batches(patterns, send, lambda sent: ops.convert_to_numpy(sent[0]))
 
     return batched
 

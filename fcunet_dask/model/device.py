@@ -1,13 +1,15 @@
 """The GPU of a process, where CuPy reaches one; else all is computed on the host."""
 
 import logging
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from threading import Lock
 from types import ModuleType
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -19,31 +21,38 @@ _DRIVER: Final = Path("/dev/nvidiactl")
 _TURN: Final = Lock()
 _OUT_OF_MEMORY: Final = ("OutOfMemoryError", "ResourceExhaustedError")
 """What CuPy, PyTorch and TensorFlow raise; the first is a MemoryError, too."""
-_TOLD: Final = ("RESOURCE_EXHAUSTED", "out of memory", "ALLOC_FAILED")
-"""How JAX, CUDA and its libraries say it."""
+_TOLD: Final = (
+    "RESOURCE_EXHAUSTED", "out of memory", "ALLOC_FAILED", "CUBLAS_STATUS_NOT_INITIALIZED"
+)  # fmt: skip
+"""How JAX, CUDA, TensorFlow (in an ``InternalError``) and CUDA's libraries say it."""
 
 
 @cache
 def gpu() -> ModuleType | None:
-    """Return CuPy where it reaches a GPU, else None; why not is logged, once.
+    """Return CuPy where it computes on a GPU, else None; why not is logged, once.
 
-    ``CUDA_VISIBLE_DEVICES=-1`` hides every GPU.
+    ``CUDA_VISIBLE_DEVICES=-1`` hides every GPU. Backends of Keras that are not loaded yet
+    are told to take no more of its memory than they need.
     """
-    missing: Any
     try:
         import cupy  # noqa: PLC0415 - an extra
 
-        if cupy.cuda.runtime.getDeviceCount():
-            module: ModuleType = cupy
-            return module
-        missing = "CuPy sees none"
-    except ImportError as error:
-        missing = f"{error}: pip install 'fcunet-dask[gpu]'"
-    except RuntimeError as error:
-        missing = f"CuPy sees none: {error}"
-    level = logging.WARNING if _DRIVER.exists() else logging.DEBUG
-    _LOG.log(level, "no GPU for patterns (%s): they stay on the CPU", missing)
-    return None
+        float(cupy.ones(1).sum())  # compiles: a driver alone does not do it
+    except Exception as error:  # noqa: BLE001 - whatever is missing or broken
+        hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "all") in {"", "-1"}
+        there = _DRIVER.exists() and not hidden
+        _LOG.log(
+            logging.WARNING if there else logging.DEBUG,
+            "no GPU for patterns, they stay on the CPU: CuPy (pip install "
+            "'fcunet-dask[gpu]') says %s: %s",
+            type(error).__name__,
+            error,
+        )
+        return None
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    module: ModuleType = cupy
+    return module
 
 
 def uploaded(patterns: Array) -> Array:
@@ -92,23 +101,31 @@ def turn(patterns: Array) -> Iterator[None]:
 
 
 def free_bytes() -> int:
-    """Return what a batch may take of the GPU's memory: half of what is free; 0 without."""
+    """Return what a batch may take of the GPU's memory: half of what is free; 0 without.
+
+    What CuPy keeps for itself is given back before.
+    """
     cupy = gpu()
     if cupy is None:
         return 0
-    free = int(cupy.cuda.Device().mem_info[0])
-    return (free + int(cupy.get_default_memory_pool().free_bytes())) // 2
+    release()
+    return int(cupy.cuda.Device().mem_info[0]) // 2
 
 
 def of_memory(error: BaseException) -> bool:
     """Whether memory, of host or device, ran out."""
-    if isinstance(error, MemoryError) or type(error).__name__ in _OUT_OF_MEMORY:
+    name = type(error).__name__
+    if isinstance(error, MemoryError) or name in _OUT_OF_MEMORY:
         return True
-    return isinstance(error, RuntimeError) and any(t in str(error) for t in _TOLD)
+    may_say_so = isinstance(error, RuntimeError) or name == "InternalError"
+    return may_say_so and any(words in str(error) for words in _TOLD)
 
 
 def release() -> None:
-    """Give back what CuPy keeps of the GPU's memory for itself."""
-    cupy = gpu()
+    """Give back what CuPy and PyTorch keep of the GPU's memory for themselves."""
+    cupy, torch = gpu(), sys.modules.get("torch")
     if cupy is not None:
+        cupy.fft.config.get_plan_cache().clear()
         cupy.get_default_memory_pool().free_all_blocks()
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()

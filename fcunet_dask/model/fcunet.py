@@ -19,7 +19,12 @@ from fcunet_dask.model.probability import disk_probability, evidence
 from fcunet_dask.model.refine import Refinement, make_refinement
 from fcunet_dask.model.scale import Scale, binning, enlarged
 from fcunet_dask.model.search import Candidates, binned_aperture
-from fcunet_dask.model.weights import ModelCard, find_weights, load_network
+from fcunet_dask.model.weights import (
+    ModelCard,
+    find_weights,
+    import_keras,
+    load_network,
+)
 from fcunet_dask.types import Array
 
 Refine = Literal["fit", "mean", "none"]
@@ -120,8 +125,8 @@ class FCUNet:
         Parameters
         ----------
         patterns : array
-            (n, rows, columns), counts, NumPy or CuPy; those of the host are computed
-            with on a GPU where CuPy reaches one.
+            (n, rows, columns), counts, NumPy or CuPy; computed with on a GPU where Keras
+            and CuPy reach one, else on the host.
 
         Returns
         -------
@@ -138,7 +143,7 @@ class FCUNet:
         if not len(patterns):
             return Peaks.empty(0, self.max_peaks)
         shape = (int(patterns.shape[1]), int(patterns.shape[2]))
-        patterns = uploaded(patterns)
+        patterns = _where_networks_run(patterns)
         with turn(patterns):
             prepared = _prepare(self, shape, patterns)
             searched, status = clean(patterns)
@@ -170,7 +175,9 @@ class FCUNet:
             As for disks; and if the network knows one size of image only.
         """
         shape = (int(patterns.shape[1]), int(patterns.shape[2]))
-        patterns = uploaded(patterns)
+        if not len(patterns):
+            return np.empty((0, *shape), np.float32)
+        patterns = _where_networks_run(patterns)
         with turn(patterns):
             prepared = _prepare(self, shape, patterns)
             patterns, _ = clean(patterns)
@@ -178,6 +185,14 @@ class FCUNet:
             images = _loaded_images(self)(binned, prepared.probe, prepared.mask)
         rows, columns = (s // prepared.factor for s in shape)
         return enlarged(images[:, :rows, :columns], prepared.factor, shape)
+
+
+def _where_networks_run(patterns: Array) -> Array:
+    """Upload patterns if Keras computes on the GPU; else fits stay on the host, too."""
+    import_keras()
+    from fcunet_dask.model.backend import has_gpu  # noqa: PLC0415 - Keras is heavy
+
+    return uploaded(patterns) if has_gpu() else to_host(patterns)
 
 
 def _limits(detector: FCUNet) -> PeakLimits:

@@ -133,7 +133,7 @@ class TemplateMatching:
         patterns = uploaded(patterns)
         with turn(patterns):
             prepared = _prepare(self, shape, patterns)
-            step = _batch(self, shape, patterns)
+            step = prepared.batch
             found = [
                 self._find(patterns[i : i + step], prepared)
                 for i in range(0, len(patterns), step)
@@ -222,6 +222,7 @@ class _Prepared:
 
     search: Search
     refine: Refinement
+    batch: int
 
 
 _PREPARED = Recent[_Prepared]()
@@ -249,6 +250,7 @@ def _make_prepared(
             image=detector.image,
             center=detector.center,
         ).on_device_of(patterns),
+        _batch(detector, shape, patterns),
     )
 
 

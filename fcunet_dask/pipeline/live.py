@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from fcunet_dask._commit import BlockStore, is_owned
-from fcunet_dask._places import located, place
+from fcunet_dask._places import Place, failures, located, place
 from fcunet_dask.errors import AnalysisError, StoreError
 from fcunet_dask.kernels.surfaces import even_steps
 from fcunet_dask.pipeline.analyze import analyze
@@ -116,7 +116,7 @@ def watch(
     """
     where, alone = place(located(out)), 0.0
     while True:
-        owned = is_owned(where)  # first: an owner that ends has completed the store
+        owned = _is_owned(where)  # first: an owner that ends has completed the store
         store, ended, maps, reason = None, False, None, ""
         try:
             store = BlockStore(out)
@@ -135,6 +135,14 @@ def watch(
         start = time.monotonic()
         time.sleep(every)
         alone = 0.0 if owned else alone + time.monotonic() - start
+
+
+def _is_owned(where: Place) -> bool:
+    """Whether somebody runs there, as far as can be seen: a network may fail for once."""
+    try:
+        return is_owned(where)
+    except failures():
+        return True
 
 
 def _nobody(store: BlockStore | None, reason: str, seconds: float) -> StoreError:

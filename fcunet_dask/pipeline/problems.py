@@ -1,6 +1,7 @@
 """Why a run cannot be done, each reason with its remedy."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,20 +42,32 @@ def too_much(need: Need, workers: Workers, free: int | None) -> Iterator[FcunetE
     rows, columns = need.block
     memory = workers.needed_bytes(need.each, need.blocks)
     if memory > workers.memory_bytes:
-        share = workers.share_bytes(need.blocks) / need.each
+        smaller = _fitting(
+            need,
+            lambda share, blocks: (
+                workers.memory_bytes
+                >= workers.needed_bytes(math.ceil(share * need.each), blocks)
+            ),
+        )
         yield ParameterError(
             f"a worker needs {memory / 2**20:,.0f} MiB of memory for a block of {rows} × "
             f"{columns} patterns in each of {workers.busy_threads(need.blocks)} threads "
             f"and has {workers.memory_bytes / 2**20:,.0f} MiB: give it more memory, or "
-            f"fewer threads, or open the scan with smaller {_fitting(need.block, share)}"
+            f"fewer threads, or open the scan with smaller {smaller}"
         )
     device = workers.device_needs(need.patterns, need.blocks)
     half = workers.device_bytes // 2  # the detector has the other
     if half and device > half:
+        smaller = _fitting(
+            need,
+            lambda share, blocks: (
+                half >= workers.device_needs(math.ceil(share * need.patterns), blocks)
+            ),
+        )
         yield ParameterError(
             f"the blocks in the threads of a GPU's worker take {device / 2**20:,.0f} MiB, "
             f"half of its memory is {half / 2**20:,.0f} MiB: give it fewer threads, or "
-            f"open the scan with smaller {_fitting(need.block, half / device)}"
+            f"open the scan with smaller {smaller}"
         )
     if free is not None and need.results > free:
         yield StoreError(
@@ -63,13 +76,18 @@ def too_much(need: Need, workers: Workers, free: int | None) -> Iterator[FcunetE
         )
 
 
-def _fitting(block: tuple[int, int], share: float) -> str:
-    """Words for blocks of at most so large a share of one."""
-    rows, columns = block
-    while rows * columns > max(1, share * block[0] * block[1]):
-        rows, columns = (
-            (-(-rows // 2), columns) if rows >= columns else (rows, -(-columns // 2))
-        )
-    if rows * columns > share * block[0] * block[1]:
-        return "blocks=(rows, columns); not even one pattern fits"
+def _fitting(need: Need, fits: Callable[[float, int], bool]) -> str:
+    """Words for blocks that fit: by their share of those of now, and their number.
+
+    Smaller ones are more, and keep more threads busy.
+    """
+    rows, columns = need.block
+    pixels = rows * columns
+    while not fits(rows * columns / pixels, need.blocks * pixels // (rows * columns)):
+        if rows * columns == 1:
+            return "blocks=(rows, columns); not even one pattern fits"
+        if rows >= columns:
+            rows = -(-rows // 2)
+        else:
+            columns = -(-columns // 2)
     return f"blocks=({rows}, {columns}) (--blocks {rows},{columns})"

@@ -182,7 +182,8 @@ def _run_one(
     start = time.monotonic()
     known: dict[str, Any] = {"scan": row.scan, "out": row.out}
     try:
-        scan = open_scan(row.scan, calibration=settings.calibration, **options)
+        kept = options | _finished_blocks(row.out) if options.get("blocks") else options
+        scan = open_scan(row.scan, calibration=settings.calibration, **kept)
         try:
             results = run(scan, row.out, settings=settings)
         except OtherRunError:
@@ -200,6 +201,15 @@ def _run_one(
         state, error = "failed", f"{type(reason).__name__}: {reason}"
     seconds = time.monotonic() - start
     return Scanned(**known, state=state, error=error, seconds=seconds)
+
+
+def _finished_blocks(out: str) -> dict[str, Any]:
+    """Return the blocks of results that are whole, which others would ask for anew."""
+    try:
+        store = BlockStore(out)
+        return {"blocks": store.block} if store.complete else {}
+    except StoreError:
+        return {}
 
 
 def _figures(results: xr.Dataset) -> dict[str, Any]:

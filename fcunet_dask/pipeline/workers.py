@@ -20,7 +20,8 @@ WORKER_BYTES: Final = 200 * 2**20
 class Workers:
     """Who computes: processes, threads in all, memory of each process and of its GPU.
 
-    GPUs are counted in all; where none is known to have one, ``device_bytes`` is 0.
+    Processes with a GPU are counted in all; where its memory is not known,
+    ``device_bytes`` is 0.
     """
 
     processes: int
@@ -36,10 +37,6 @@ class Workers:
     def device_needs(self, patterns: int, blocks: int) -> int:
         """Memory of a GPU for the patterns (bytes) of a block in each thread; 0 without."""
         return self.busy_threads(blocks) * patterns if self.gpus else 0
-
-    def share_bytes(self, blocks: int) -> float:
-        """Memory that a process has for each of its threads that have a block."""
-        return max(self.memory_bytes - WORKER_BYTES, 0) / self.busy_threads(blocks)
 
     def busy_threads(self, blocks: int) -> int:
         """Threads of a process that have one of so many blocks, at most."""
@@ -81,8 +78,8 @@ def active_workers() -> Workers:
 
 
 def _gpus(worker: Mapping[str, Any]) -> int:
-    """GPUs that a worker says it has: by its resources, or as Dask asked the driver."""
-    return int(worker["resources"].get("GPU", bool(_device_bytes(worker))))
+    """Whether a worker says it has one: by its resources, or as Dask asked the driver."""
+    return int(worker["resources"].get("GPU", 0) > 0 or _device_bytes(worker) > 0)
 
 
 def _device_bytes(worker: Mapping[str, Any]) -> int:

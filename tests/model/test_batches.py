@@ -81,6 +81,20 @@ def test_batches_stay_small_once_memory_has_run_out(late, caplog):
     assert {size for name, size, *_ in backend.log if name == "send"} == {4}
 
 
+def test_the_size_for_a_shape_is_found_once(monkeypatch):
+    """A power of two: each other one is compiled anew."""
+    free = iter([4 * 13, 4 * 7])
+    monkeypatch.setattr("fcunet_dask.model.batches.free_bytes", lambda: next(free))
+    batches, backend = Batches(64, 1), Backend()
+    for _ in range(3):
+        computed(batches, backend)
+    sizes = {size for name, size, *_ in backend.log if name == "send"}
+    assert sizes == {8}
+    computed(batches, backend, np.ones((2, 2, 2)))
+    assert backend.log[-2] == ("send", 2, 2)
+    assert next(free) == 4 * 7  # nobody asked again
+
+
 def test_too_little_for_one_pattern_is_the_error_of_the_backend():
     with pytest.raises(JaxRuntimeError):
         computed(Batches(64, 0), Backend(0))

@@ -1,15 +1,27 @@
 """Detectors on a feigned GPU: nothing of the host is mixed in, the peaks are the same."""
 
 import logging
+import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from threading import Event
+from weakref import ref
 
 import keras
 import numpy as np
 import pytest
 from fcunet_dask import run
-from fcunet_dask.model import FCUNet, Peaks, TemplateMatching, backend, device, fcunet
+from fcunet_dask.model import (
+    FCUNet,
+    Peaks,
+    TemplateMatching,
+    backend,
+    device,
+    fcunet,
+    template,
+)
+from fcunet_dask.model.prepared import Recent
 from tests import cupy_stand_in
 
 RADIUS = 4.2
@@ -28,13 +40,19 @@ def on_gpu(monkeypatch):
 
     def begin(**options):
         cupy = cupy_stand_in.install(monkeypatch, **options)
-        device.gpu.cache_clear()
-        monkeypatch.setattr(backend, "has_gpu", lambda: True)
+        forget()
+        monkeypatch.setattr(backend, "_sees_gpu", lambda: True)
         monkeypatch.setattr(fcunet, "_NETWORKS", {})
+        for module in (fcunet, template):
+            monkeypatch.setattr(module, "_PREPARED", Recent())
         return cupy
 
+    def forget():
+        device.gpu.cache_clear()
+        backend.has_gpu.cache_clear()
+
     yield begin
-    device.gpu.cache_clear()
+    forget()
 
 
 def assert_alike(found, expected, within=1e-4):
@@ -112,7 +130,7 @@ def test_batches_take_half_of_the_free_memory(patterns, on_gpu, monkeypatch):
     expected = detector(patterns)
     pixels, window = 96 * 112, (2 * RADIUS + 7) ** 2
     each = 24 * pixels + 48 * 20 * window
-    on_gpu(free=int(2 * 3.5 * each))
+    cupy = on_gpu(free=int(2 * 3.5 * each))
     sizes = []
     find = TemplateMatching._find
 
@@ -123,38 +141,83 @@ def test_batches_take_half_of_the_free_memory(patterns, on_gpu, monkeypatch):
     monkeypatch.setattr(TemplateMatching, "_find", noted)
     assert_alike(detector(patterns), expected)
     assert sizes == [3, 3, 3, 2]
+    assert cupy.freed == 1  # once for a shape: what is freed is asked for again
 
 
 @pytest.mark.parametrize(
-    ("installed", "driver", "level"),
-    [(True, True, "WARNING"), (True, False, None), (False, True, "WARNING")],
+    ("installed", "driver", "visible", "level"),
+    [
+        (True, True, "0", "WARNING"),
+        (True, True, "-1", None),
+        (True, False, "0", None),
+        (False, True, "0", "WARNING"),
+    ],
 )
 def test_a_gpu_that_is_not_used_is_told(
-    installed, driver, level, monkeypatch, caplog, tmp_path, on_gpu
+    installed, driver, visible, level, monkeypatch, caplog, tmp_path, on_gpu
 ):
     on_gpu(device=False)
     if not installed:
-        monkeypatch.setitem(cupy_stand_in.sys.modules, "cupy", None)
+        monkeypatch.setitem(sys.modules, "cupy", None)
     monkeypatch.setattr(device, "_DRIVER", tmp_path if driver else tmp_path / "none")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     with caplog.at_level(logging.INFO):
         assert device.gpu() is device.gpu() is None
     assert [r.levelname for r in caplog.records] == ([level] if level else [])
     if level:
-        assert ("CuPy sees none" if installed else "pip install") in caplog.text
+        assert (
+            "no CUDA-capable device" if installed else "import of cupy"
+        ) in caplog.text
+
+
+def test_backends_that_are_not_loaded_yet_are_told_to_leave_memory(on_gpu, monkeypatch):
+    monkeypatch.setenv("TF_FORCE_GPU_ALLOW_GROWTH", "false")
+    monkeypatch.delenv("XLA_PYTHON_CLIENT_PREALLOCATE", raising=False)
+    on_gpu()
+    assert device.gpu() is not None
+    assert os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] == "false"  # as the user said
+    assert os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation")
+def test_the_input_of_a_network_lives_until_its_output_is_there(
+    patterns, weights, on_gpu, monkeypatch
+):
+    """Backends compute later, and do not keep what they were lent."""
+    lent, lives = [], []
+
+    def noted(array):
+        if isinstance(array, cupy_stand_in.Array):
+            lent.append(ref(array))
+        return tensor(array)
+
+    def fetched(output):
+        lives.append(lent[len(lives)]() is not None)
+        return fetch(output)
+
+    tensor, fetch = backend.tensor, keras.ops.convert_to_numpy
+    on_gpu(free=2 * 1024 * 96 * 112 * 4)
+    monkeypatch.setattr(backend, "tensor", noted)
+    monkeypatch.setattr(keras.ops, "convert_to_numpy", fetched)
+    FCUNet(radius=RADIUS, weights=weights)(patterns)
+    assert lives == [True, True, True]
+
+
+def test_nothing_of_no_patterns(weights):
+    detector = FCUNet(radius=RADIUS, weights=weights)
+    none = np.zeros((0, 96, 112), np.uint16)
+    assert detector(none).position.shape == (0, 128, 2)
+    assert detector.structure_factors(none).shape == (0, 96, 112)
 
 
 def test_a_backend_that_does_not_see_the_gpu_is_told(
     patterns, weights, on_gpu, monkeypatch, caplog
 ):
     expected = FCUNet(radius=RADIUS, weights=weights)(patterns)
-    sees = backend.has_gpu
     on_gpu()
-    monkeypatch.setattr(backend, "has_gpu", sees)
     monkeypatch.setattr(backend, "_sees_gpu", lambda: False)
-    sees.cache_clear()
     assert_alike(FCUNet(radius=RADIUS, weights=weights)(patterns), expected)
     assert f"{keras.backend.backend()} does not see it" in caplog.text
-    sees.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -165,6 +228,8 @@ def test_a_backend_that_does_not_see_the_gpu_is_told(
         (RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 2 bytes"), True),
         (RuntimeError("CUDA error: out of memory"), True),
         (RuntimeError("CUBLAS_STATUS_ALLOC_FAILED"), True),
+        (RuntimeError("CUBLAS_STATUS_NOT_INITIALIZED"), True),
+        (type("InternalError", (Exception,), {})("XLA: out of memory"), True),
         (RuntimeError("misaligned address"), False),
         (ValueError("out of memory"), False),
     ],
