@@ -14,17 +14,13 @@ from fcunet_dask.kernels.spikes import cap_spikes
 from fcunet_dask.model.arrange import arrange, clean, digest
 from fcunet_dask.model.detector import Peaks
 from fcunet_dask.model.device import turn, uploaded
+from fcunet_dask.model.loaded import images_of, peaks_of
 from fcunet_dask.model.prepared import Recent, camera_of, check_camera, measuring
 from fcunet_dask.model.probability import disk_probability, evidence
 from fcunet_dask.model.refine import Refinement, make_refinement
 from fcunet_dask.model.scale import Scale, binning, enlarged
 from fcunet_dask.model.search import Candidates, binned_aperture
-from fcunet_dask.model.weights import (
-    ModelCard,
-    find_weights,
-    import_keras,
-    load_network,
-)
+from fcunet_dask.model.weights import ModelCard, find_weights, import_keras
 from fcunet_dask.types import Array
 
 Refine = Literal["fit", "mean", "none"]
@@ -182,7 +178,8 @@ class FCUNet:
             prepared = _prepare(self, shape, patterns)
             patterns, _ = clean(patterns)
             binned = prepared.binned(patterns, self)
-            images = _loaded_images(self)(binned, prepared.probe, prepared.mask)
+            look = images_of(self.weights, self.card)
+            images = look(binned, prepared.probe, prepared.mask)
         rows, columns = (s // prepared.factor for s in shape)
         return enlarged(images[:, :rows, :columns], prepared.factor, shape)
 
@@ -345,7 +342,13 @@ def _make_prepared(
     padded = np.zeros(sides, np.float32)
     padded[: binned.shape[0], : binned.shape[1]] = binned
     return _Prepared(
-        _loaded(detector),
+        peaks_of(
+            detector.weights,
+            card,
+            2 * detector.max_peaks,
+            _LEAST,
+            mirrored=detector.mirrored,
+        ),
         card,
         factor,
         binned_aperture(detector, (sides[0], sides[1]), factor),
@@ -362,45 +365,3 @@ def _make_prepared(
             center=detector.center,
         ).on_device_of(patterns),
     )
-
-
-_NETWORKS: dict[tuple[str, int, int, bool], Any] = {}
-
-
-def _loaded(detector: FCUNet) -> Any:
-    """Return the compiled function of some weights, made once in a process.
-
-    The file must be the one of the detector's own card: it may have been replaced since.
-    """
-    card, most = detector.card, 2 * detector.max_peaks
-    key = (card.sha256, card.tile, most, detector.mirrored)
-    if key not in _NETWORKS:
-        network = load_network(find_weights(detector.weights)[0], card)
-        from fcunet_dask.model.compiled import compiled_peaks  # noqa: PLC0415
-        from fcunet_dask.model.tiles import in_tiles  # noqa: PLC0415
-
-        peaks = compiled_peaks(network, most, _LEAST, mirrored=detector.mirrored)
-        if card.tile:
-
-            def tiled(patterns: Array, probe: Array, mask: Array) -> Array:
-                return in_tiles(peaks, patterns, probe, mask, card.tile)
-
-            _NETWORKS[key] = tiled
-        else:
-            _NETWORKS[key] = peaks
-    return _NETWORKS[key]
-
-
-def _loaded_images(detector: FCUNet) -> Any:
-    """Return the compiled function from patterns to images, made once in a process."""
-    card = detector.card
-    if card.tile:
-        msg = f"{detector.weights} knows images of {card.tile} px only: use 'fcunet'"
-        raise ParameterError(msg)
-    key = (card.sha256, 0, 0, False)
-    if key not in _NETWORKS:
-        network = load_network(find_weights(detector.weights)[0], card)
-        from fcunet_dask.model.compiled import compiled_images  # noqa: PLC0415
-
-        _NETWORKS[key] = compiled_images(network)
-    return _NETWORKS[key]

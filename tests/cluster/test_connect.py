@@ -16,7 +16,7 @@ import pytest
 from distributed import LocalCluster
 from fcunet_dask.cluster import connect, cuda
 from fcunet_dask.errors import ParameterError
-from fcunet_dask.model import fcunet
+from fcunet_dask.model import loaded
 
 ROOT = Path(fcu.__file__).parents[1]
 
@@ -88,7 +88,7 @@ def test_cuda_without_a_gpu_says_why_and_works_on_the_cpu(tmp_path, monkeypatch)
 
 
 def loaded_networks():
-    return len(fcunet._NETWORKS)
+    return len(loaded._NETWORKS)
 
 
 def test_the_network_is_there_before_the_first_block():

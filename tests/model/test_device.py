@@ -19,6 +19,7 @@ from fcunet_dask.model import (
     backend,
     device,
     fcunet,
+    loaded,
     template,
 )
 from fcunet_dask.model.prepared import Recent
@@ -42,7 +43,7 @@ def on_gpu(monkeypatch):
         cupy = cupy_stand_in.install(monkeypatch, **options)
         forget()
         monkeypatch.setattr(backend, "_sees_gpu", lambda: True)
-        monkeypatch.setattr(fcunet, "_NETWORKS", {})
+        monkeypatch.setattr(loaded, "_NETWORKS", {})
         for module in (fcunet, template):
             monkeypatch.setattr(module, "_PREPARED", Recent())
         return cupy

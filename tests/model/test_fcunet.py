@@ -341,7 +341,7 @@ def test_weights_that_were_replaced_meanwhile_are_not_used(
     weights, patterns, tmp_path, monkeypatch
 ):
     """A worker may have another file under the same name than the one who asked."""
-    monkeypatch.setattr("fcunet_dask.model.fcunet._NETWORKS", {})
+    monkeypatch.setattr("fcunet_dask.model.loaded._NETWORKS", {})
     name = copy_of(weights, tmp_path)
     detector = FCUNet(radius=3.9, weights=name)
     content = Path(name).read_bytes() + b"\0"
@@ -413,7 +413,7 @@ def test_disks_that_overlap_stay_two_though_their_outlines_near_each_other(
     marks[0, :, 0] = marks[0, :, 5] = 0.9
     marks[0, :, 1:3], marks[0, :, 4] = places, -1.0
     monkeypatch.setattr(
-        "fcunet_dask.model.fcunet._loaded", lambda detector: lambda *images: marks
+        "fcunet_dask.model.fcunet.peaks_of", lambda *_, **__: lambda *images: marks
     )
     known = {"radius": RADIUS, "weights": weights, "min_probability": 0.0}
     both = FCUNet(**known, structure=0.05)(pattern).position[0]
