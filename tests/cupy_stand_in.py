@@ -198,6 +198,7 @@ class CUDARuntimeError(RuntimeError):
 
 def _cuda(free):
     return SimpleNamespace(
+        runtime=SimpleNamespace(getDeviceCount=lambda: 1),
         Device=lambda *_: SimpleNamespace(mem_info=(free, 2 * free)),
         Stream=_Stream,
         get_current_stream=_Stream,
