@@ -146,11 +146,8 @@ class _Edges:
 
     def region(self, block: tuple[int, ...]) -> tuple[slice, slice]:
         """Rows and columns of a block."""
-        rows, columns = (
-            slice(ends[i], ends[i + 1])
-            for ends, i in zip(self.ends, block, strict=False)
-        )
-        return rows, columns
+        (rows, columns), (i, j) = self.ends, block[:2]
+        return slice(rows[i], rows[i + 1]), slice(columns[j], columns[j + 1])
 
 
 def _carried(shared: Shared, tasks: int) -> Any:
@@ -158,9 +155,14 @@ def _carried(shared: Shared, tasks: int) -> Any:
 
     Few tasks that depend on a key go to the one worker that has it (`_band_graph`).
     """
-    if cluster_client() and shared.nbytes() * tasks > MOST_SHARED:
+    if _travels_once(shared, tasks):
         return delayed(shared, pure=False, traverse=False)
     return shared
+
+
+def _travels_once(shared: Shared, tasks: int) -> bool:
+    """Whether a copy for each task is too much for the way to a cluster."""
+    return bool(cluster_client() and shared.nbytes() * tasks > MOST_SHARED)
 
 
 def _read_and_pack(shared: Shared, block_id: tuple[int, ...] = ()) -> Array:
@@ -297,7 +299,7 @@ def _band_graph(
     name = f"{task.__name__.strip('_')}-{uuid.uuid4().hex}"
     graph: dict[Any, Any] = {}
     carried: Any = shared
-    if cluster_client() and shared.nbytes() * -(-len(band) // size) > MOST_SHARED:
+    if _travels_once(shared, -(-len(band) // size)):
         carried = f"{name}-shared"
         graph[carried] = shared
     for i, start in enumerate(range(0, len(band), size)):

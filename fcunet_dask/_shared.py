@@ -10,8 +10,6 @@ import cloudpickle
 from fcunet_dask.errors import StoreError
 
 _ONE_AT_A_TIME: Final = Lock()
-
-
 _SMALL: Final = 2**20
 """Bytes up to which what was opened is kept for the tasks to come."""
 
