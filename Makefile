@@ -22,8 +22,10 @@ types:
 	$(BIN)/mypy
 architecture:
 	$(BIN)/lint-imports
+# a file stays in one process, and the longest come first
 pytest:
-	$(BIN)/pytest -m "not slow and not gpu" --nbmake --nbmake-timeout=300 fcunet_dask tests notebooks
+	$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+		-m "not slow and not gpu" --nbmake --nbmake-timeout=300 notebooks tests fcunet_dask
 
 fix:
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
