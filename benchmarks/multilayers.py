@@ -1,12 +1,13 @@
 """Strain of five multilayers on which lattice fits are decided (ADRs 0037 and 0040).
 
-python benchmarks/multilayers.py FOLDER [DETECTOR ...]
+python benchmarks/multilayers.py FOLDER JUDGED [DETECTOR ...]
 
 None is one that detectors are judged on. Scans that are not in FOLDER are made there, about
-half an hour of one core in all; detections count by the thresholds of docs/evaluation.md.
-Default: template and fcunet_fine.
+half an hour of one core in all; detections count by the thresholds in JUDGED, the folder of
+`fcunet-dask evaluate --out JUDGED`. Default: template and fcunet_fine.
 """
 
+import json
 import sys
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from fcunet_dask.simulate.evaluation import multilayer_scan
 from fcunet_dask.simulate.fields import Multilayer
 from fcunet_dask.simulate.scan_store import make_scan
 from fcunet_dask.strain import compute_strain
-from fcunet_dask.train.judge.contender import MAX_PEAKS, NETWORK, Contender
+from fcunet_dask.train.judge.contender import Contender
 from fcunet_dask.train.judge.detection import Threshold
 from fcunet_dask.train.judge.strain import (
     UNSTRAINED,
@@ -29,13 +30,6 @@ from fcunet_dask.train.judge.strain import (
 )
 from threadpoolctl import threadpool_limits
 
-LOOSE = {"min_score": 0.1, "min_significance": 2.0, "max_peaks": MAX_PEAKS}
-DETECTORS = {
-    "template": ({"subpixel": "fit", "structure": 0.3, **LOOSE}, ("intensity", 21.2)),
-    "fcunet": (NETWORK[0], ("probability", 0.38)),
-    "fcunet_fine": (NETWORK[0], ("probability", 0.399)),
-    "fcunet_mean": (NETWORK[0], ("probability", 0.338)),
-}
 NAMES = ("xx", "yy", "xy")
 
 
@@ -72,10 +66,14 @@ def made(folder, name):
     return make_scan(recipe, Path(folder) / f"{name}.zarr")
 
 
-def rows(folder, detector, name):
+def tuned(judged, detector):
+    """Return a detector as it was judged."""
+    figures = json.loads((Path(judged) / f"{detector}.json").read_text())
+    return Contender(detector, figures["options"], Threshold(**figures["threshold"]))
+
+
+def rows(folder, contender, name):
     """Return RMSE and shares within 1σ of a scan, without and with shared errors."""
-    options, threshold = DETECTORS[detector]
-    contender = Contender(detector, options, Threshold(*threshold))
     scan = counted_scan(made(folder, name))
     bragg = counting_disks(scan, contender.detector, contender.threshold)
     basis = given_lattice(*(scan[f"true_{g}"].to_numpy()[0, 0] for g in ("g1", "g2")))
@@ -103,18 +101,19 @@ def show(label, figures):
     print(f"| {label} | {rmse} | {' % | '.join(shares)} % |", flush=True)
 
 
-def main(folder, *detectors):
+def main(folder, judged, *detectors):
     """Print the table of all detectors."""
+    contenders = [tuned(judged, d) for d in detectors or ("template", "fcunet_fine")]
     print("| detector | scan | RMSE of ε_xx, ε_yy, ε_xy, % | within 1σ, disks alone "
           "| with shared errors |\n" + "| --- " * 5 + "|")  # fmt: skip
-    for detector in detectors or ("template", "fcunet_fine"):
+    for contender in contenders:
         found = []
         for name in SCANS:
-            found.append(rows(folder, detector, name))
-            show(f"{detector} | {name}", found[-1])
+            found.append(rows(folder, contender, name))
+            show(f"{contender.name} | {name}", found[-1])
         mean = np.mean(found, axis=0)
         mean[:, 0] = np.exp(np.log(np.array(found)[:, :, 0]).mean(axis=0))
-        show(f"{detector} | all (RMSE: geometric mean)", mean)
+        show(f"{contender.name} | all (RMSE: geometric mean)", mean)
 
 
 if __name__ == "__main__":
