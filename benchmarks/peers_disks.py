@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from fcunet_dask.train.judge.contender import tune
 from fcunet_dask.train.judge.detection import tally, total
-from fcunet_dask.train.judge.evaluate import read_results
 from fcunet_dask.train.judge.match import Found
 from fcunet_dask.train.judge.positions import position_errors
+from fcunet_dask.train.judge.results import read_results
 from fcunet_dask.train.judge.truth import open_scenes
 
 HERE = Path(__file__).parent

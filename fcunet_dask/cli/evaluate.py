@@ -15,8 +15,9 @@ def evaluate(
     detector: Annotated[
         list[str] | None,
         typer.Option(
-            help="correlation (the best tuned), template, fcunet, fcunet_paper; again "
-            "for each. By default correlation and template."
+            help="correlation (the best tuned), correlation_edge, template, fcunet, "
+            "fcunet_fine, fcunet_mean, fcunet_paper, or a .keras file with its card; "
+            "again for each. By default correlation and template."
         ),
     ] = None,
     judged_set: Annotated[
@@ -44,25 +45,35 @@ def evaluate(
 
     Each is tuned on validation patterns and judged on crystals that nobody has seen. A
     detector's figures go to OUT/NAME.json; the tables are of all that OUT holds, so more
-    can be judged later. docs/evaluation.md says what is measured.
+    can be judged later, on the same patterns. docs/evaluation.md says what is measured.
 
     Example: fcunet-dask evaluate --out judged --detector correlation --detector fcunet
     """
+    from fcunet_dask._commit.files import writing  # noqa: PLC0415 - slow import
     from fcunet_dask.plot.judge import judge_plots  # noqa: PLC0415 - slow import
     from fcunet_dask.train.judge.evaluate import (  # noqa: PLC0415 - slow import
         judge,
         make_bench,
-        read_results,
     )
     from fcunet_dask.train.judge.report import report  # noqa: PLC0415 - slow import
+    from fcunet_dask.train.judge.results import (  # noqa: PLC0415 - slow import
+        check_detectors,
+        check_folder,
+        read_results,
+    )
 
+    names = detector or DETECTORS
+    check_detectors(names)
     with progress_bars() as progress:
         bench = make_bench(sets or out, scans, progress, which=judged_set, every=every)
-        for name in detector or DETECTORS:
+        check_folder(out, names, bench.what)
+        for name in names:
             judge(name, bench, out, progress)
     results = read_results(out)
     text = report(results)
-    (out / "report.md").write_text(text)
-    for name, figure in judge_plots({n: r for n, (r, _) in results.items()}).items():
-        figure.savefig(out / f"{name}.png", dpi=120)
+    plots = judge_plots({n: r for n, (r, _) in results.items()})
+    with writing(out, len(text)):
+        (out / "report.md").write_text(text, encoding="utf-8")
+        for name, figure in plots.items():
+            figure.savefig(out / f"{name}.png", dpi=120)
     console.print(text, highlight=False, markup=False, soft_wrap=True)

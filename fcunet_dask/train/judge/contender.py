@@ -85,6 +85,14 @@ class Contender:
         weights, _ = NETWORKS.get(self.name, (self.name, {}))
         return parameters(load_network(*find_weights(weights)))
 
+    @property
+    def sha256(self) -> str:
+        """Of the weights; empty of what is not a network."""
+        if self.name in VARIANTS:
+            return ""
+        weights, _ = NETWORKS.get(self.name, (self.name, {}))
+        return find_weights(weights)[1].sha256
+
     def candidates(self, judged: Judged) -> Found:
         """Find the disks of a pattern, all of them."""
         return find(self.detector(judged.probe), judged.counts)

@@ -65,23 +65,24 @@ def dose_at(doses: Sequence[float], f1: Sequence[float], level: float = LEVEL) -
     Parameters
     ----------
     doses, f1 : sequence of float
-        Ascending doses, and F1 there.
+        Ascending doses, and F1 there; NaN or None where nothing was to be found.
     level : float
         Of F1.
 
     Returns
     -------
     float
-        Electrons; NaN where F1 is below `level` at the largest dose, 0 where it is
-        above it at all.
+        Electrons; NaN where F1 is not `level` at the largest dose, 0 where it is above
+        it at all.
     """
-    if f1[-1] < level:
+    known = np.isfinite(np.array(f1, float))
+    log, value = np.log(doses)[known], np.array(f1, float)[known]
+    if not (len(value) and value[-1] >= level):
         return float("nan")
-    for i in range(len(doses) - 2, -1, -1):
-        if f1[i] < level:
-            share = (level - f1[i]) / (f1[i + 1] - f1[i])
-            low, high = np.log(doses[i]), np.log(doses[i + 1])
-            return float(np.exp(low + share * (high - low)))
+    for i in range(len(value) - 2, -1, -1):
+        if value[i] < level:
+            share = (level - value[i]) / (value[i + 1] - value[i])
+            return float(np.exp(log[i] + share * (log[i + 1] - log[i])))
     return 0.0
 
 

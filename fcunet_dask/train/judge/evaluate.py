@@ -1,10 +1,9 @@
 """All that is measured of detectors, each in a file of its own, and the report of all."""
 
-import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,8 +11,7 @@ import numpy as np
 import xarray as xr
 
 from fcunet_dask.errors import ParameterError
-from fcunet_dask.simulate.evaluation import SETS
-from fcunet_dask.simulate.library import make_library
+from fcunet_dask.train.data import library_name
 from fcunet_dask.train.judge.completion import (
     empty_places,
     false_rate,
@@ -34,13 +32,13 @@ from fcunet_dask.train.judge.detection import (
 from fcunet_dask.train.judge.dose import cpu_milliseconds, dose_at, dose_series
 from fcunet_dask.train.judge.match import Found
 from fcunet_dask.train.judge.positions import Errors, position_errors
-from fcunet_dask.train.judge.strain import counted_scan, measure_strain, summary
+from fcunet_dask.train.judge.results import write_result
+from fcunet_dask.train.judge.sets import judged_scans, judged_set
+from fcunet_dask.train.judge.strain import measure_strain, summary
 from fcunet_dask.train.judge.structure import by_thickness
 from fcunet_dask.train.judge.truth import Judged, Scene, open_scenes
 from fcunet_dask.types import Array
 
-PATTERNS: Final = 260
-"""Patterns of the validation and of the test set."""
 SIZES: Final = (128, 256)
 """Patterns whose cost is measured, px."""
 
@@ -66,6 +64,8 @@ class Bench:
         The same patterns without some of their disks, and where these were.
     scans : dict
         Simulated multilayers by name, counted.
+    what : dict
+        What the patterns are, as plain JSON: figures of others cannot be compared.
     """
 
     validation: list[Judged]
@@ -74,6 +74,7 @@ class Bench:
     validation_removed: list[tuple[Judged, Array]]
     removed: list[tuple[Judged, Array]]
     scans: dict[str, xr.Dataset]
+    what: dict[str, Any] = field(default_factory=dict)
 
 
 def make_bench(
@@ -89,10 +90,10 @@ def make_bench(
     Parameters
     ----------
     sets : path-like
-        Folder with ``validation.zarr`` and ``test.zarr``; what is missing is made.
+        Folder with ``validation.zarr`` and ``test.zarr``, as of `judged_set`.
     scans : path-like or None
         Folder with ``ideal.zarr``, ``tilted.zarr``, ``thick.zarr``, from
-        ``fcunet-dask simulate --scan``; those that are there are used.
+        ``fcunet-dask simulate --scan``, as of `judged_scans`.
     progress : callable
         Called with (what, done, in all).
     which : str
@@ -107,27 +108,27 @@ def make_bench(
     Raises
     ------
     ParameterError
-        If there is no such set.
+        If there is no such set, or `every` leaves no pattern of it.
+    StoreError
+        If a folder holds something else.
     """
     if which not in ("test", "validation"):
         msg = f"the set is 'test' or 'validation', got {which!r}"
         raise ParameterError(msg)
-    paths = {name: Path(sets) / f"{name}.zarr" for name in ("validation", which)}
-    for name, path in paths.items():
-        if not path.exists():
-            report = partial(progress, f"{name} set")
-            make_library(name, path, patterns=PATTERNS, progress=report)
+    multilayers = judged_scans(scans)
+    paths = {n: judged_set(sets, n, progress) for n in ("validation", which)}
     tuning = open_scenes(paths["validation"], every=every)
     scenes = open_scenes(paths[which], every=every)
     validation, judged = ([s.judged() for s in part] for part in (tuning, scenes))
-    known = {} if scans is None else {k: Path(scans) / f"{k}.zarr" for k in SETS}
+    libraries = {n: library_name(str(path)) for n, path in paths.items()}
     return Bench(
         validation=validation,
         judged=judged,
         scenes=scenes,
         validation_removed=_removed(tuning, validation),
         removed=_removed(scenes, judged),
-        scans={k: counted_scan(p) for k, p in known.items() if p.exists()},
+        scans=multilayers,
+        what={"set": which, "every": every, "libraries": libraries},
     )
 
 
@@ -168,6 +169,9 @@ def judge(name: str, bench: Bench, out: str | Path, progress: Progress) -> Path:
     errors = position_errors(found, bench.judged)
     result = {
         "name": Path(name).stem,
+        "detector": {"name": name, "sha256": contender.sha256},
+        "version": version("fcunet-dask"),
+        "judged_on": bench.what,
         "options": contender.options,
         "threshold": asdict(contender.threshold),
         "tried": contender.tried,
@@ -180,26 +184,7 @@ def judge(name: str, bench: Bench, out: str | Path, progress: Progress) -> Path:
         "cost": _cost(contender),
         "strain": _strain(contender, bench, progress),
     }
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{result['name']}.json"
-    arrays = {n: getattr(errors, n) for n in _NAMES}
-    np.savez_compressed(path.with_suffix(".npz"), **arrays)
-    path.write_text(json.dumps(_plain(result), indent=1, ensure_ascii=False) + "\n")
-    return path
-
-
-_NAMES: Final = tuple(Errors.__dataclass_fields__)
-
-
-def read_results(out: str | Path) -> dict[str, tuple[dict[str, Any], Errors]]:
-    """Return the figures and position errors of every detector in a folder."""
-    results = {}
-    for path in sorted(Path(out).glob("*.npz")):
-        figures = json.loads(path.with_suffix(".json").read_text())
-        with np.load(path) as arrays:
-            results[path.stem] = (figures, Errors(*(arrays[n] for n in _NAMES)))
-    return results
+    return write_result(out, _plain(result), errors)
 
 
 def _detection(

@@ -21,7 +21,7 @@ class Errors:
     Attributes
     ----------
     key : array
-        int (k, 2): pattern and reflection.
+        int (k, 3): specimen and thickness of the pattern, and reflection.
     error : array
         float64 (k, 2) as (y, x): found − true, px.
     whitened : array
@@ -101,7 +101,7 @@ def position_errors(found: Sequence[Found], judged: Sequence[Judged]) -> Errors:
     Errors
     """
     rows = []
-    for i, (f, j) in enumerate(zip(found, judged, strict=True)):
+    for f, j in zip(found, judged, strict=True):
         matched = match(f.position, j)
         n = len(matched.found)
         error = f.position[matched.found] - j.position[matched.true]
@@ -112,7 +112,7 @@ def position_errors(found: Sequence[Found], judged: Sequence[Judged]) -> Errors:
         ]
         rows.append(
             Errors(
-                np.column_stack([np.full(n, i), matched.true]).astype(int),
+                np.column_stack([np.tile(j.key, (n, 1)), matched.true]).astype(int),
                 error,
                 whiten(error, f.covariance[matched.found]),
                 np.array(bound),

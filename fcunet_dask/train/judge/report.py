@@ -22,7 +22,7 @@ def report(results: Results) -> str:
     Parameters
     ----------
     results : mapping
-        From `fcunet_dask.train.judge.evaluate.read_results`.
+        From `fcunet_dask.train.judge.results.read_results`.
 
     Returns
     -------

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from scipy.spatial import cKDTree
 
+from fcunet_dask.errors import ParameterError
 from fcunet_dask.probe import measure_probe
 from fcunet_dask.simulate.artefacts import (
     Artefacts,
@@ -216,6 +217,11 @@ def open_scenes(path: str | Path, *, every: int = 1) -> list[Scene]:
     Returns
     -------
     list of Scene
+
+    Raises
+    ------
+    ParameterError
+        If that leaves none.
     """
     library = open_library(path)
     crystals = library_crystals(read_recipe(path))
@@ -224,6 +230,9 @@ def open_scenes(path: str | Path, *, every: int = 1) -> list[Scene]:
         for s in range(library.sizes["specimen"])
         for t in range(library.sizes["thickness"])
     ]
+    if every > len(keys):
+        msg = f"one pattern in {every} leaves none: {path} has {len(keys)}"
+        raise ParameterError(msg)
     # one in `every` of all, in an order that mixes specimens and thicknesses
     order = np.random.default_rng(SEED).permutation(len(keys))[: len(keys) // every]
     return [_scene(library, crystals, *keys[i]) for i in sorted(order)]

@@ -13,6 +13,9 @@ def test_dose_is_interpolated_in_its_logarithm():
     assert dose_at([1e3, 1e4], [0.85, 0.9]) == 0
     # the fall nearest to the largest dose is the one that counts
     assert dose_at([1e2, 1e3, 1e4], [0.9, 0.7, 0.9]) == pytest.approx(10**3.5)
+    # a dose at which nothing was to be found says nothing; null in a file
+    assert dose_at([1e2, 1e3, 1e4], [None, 0.7, 0.9]) == pytest.approx(10**3.5)
+    assert np.isnan(dose_at([1e2, 1e3], [None, None]))
 
 
 def test_series_of_a_perfect_eye(scenes):

@@ -9,7 +9,8 @@ from fcunet_dask.errors import ParameterError
 from fcunet_dask.plot.judge import judge_plots
 from fcunet_dask.train.judge import evaluate, report
 from fcunet_dask.train.judge.completion import remove_disks
-from fcunet_dask.train.judge.evaluate import Bench, make_bench, read_results
+from fcunet_dask.train.judge.evaluate import Bench, make_bench
+from fcunet_dask.train.judge.results import read_results
 from typer.testing import CliRunner
 
 

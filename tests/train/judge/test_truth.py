@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fcunet_dask.errors import ParameterError
+from fcunet_dask.train.judge.truth import open_scenes
 
 
 @pytest.mark.parametrize("electrons", [2.0, 20.0])
@@ -25,3 +27,8 @@ def test_the_spacing_is_the_distance_of_neighbours_in_radii(judged):
         assert j.condition["spacing"] == pytest.approx(
             np.hypot(14.2, 1.7) / 4, rel=2e-3
         )
+
+
+def test_a_look_too_quick_is_refused(tiny_library):
+    with pytest.raises(ParameterError, match="one pattern in 5 leaves none: .* has 4"):
+        open_scenes(tiny_library, every=5)
