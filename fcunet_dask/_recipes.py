@@ -1,7 +1,9 @@
 """Recipes: a few numbers in a TOML file, shipped by name or the user's own."""
 
+import math
 import tomllib
 from collections.abc import Iterable
+from dataclasses import MISSING, fields
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -52,3 +54,33 @@ def refuse_unknown(
     if unknown:
         msg = f"unknown keys in the recipe: {unknown}; known are {known}"
         raise error(msg)
+
+
+def check_types(recipe: Any, error: type[FcunetError]) -> None:
+    """Refuse text where a number belongs, fractions of things, and what is not finite.
+
+    Parameters
+    ----------
+    recipe : dataclass instance
+        A field has the type of its default: an int where that is one, a finite int or
+        float where it is a float, a list of such where it is a tuple (of text where that
+        is empty). Fields without a default, or with none of these, are not looked at.
+    error : type
+        What is raised; the message names field and value.
+    """
+    for field in fields(recipe):
+        value, default = getattr(recipe, field.name), field.default
+        if default is MISSING:
+            continue
+        several = isinstance(default, tuple)
+        if several and not isinstance(value, list | tuple):
+            msg = f"recipe: {field.name} must be a list, got {value!r}"
+            raise error(msg)
+        one = (default[0] if default else "") if several else default
+        for item in value if several else (value,):
+            kinds = (int, float) if isinstance(one, float) else (type(one),)
+            finite = not isinstance(item, float) or math.isfinite(item)
+            if type(item) not in kinds or not finite:
+                names = " or ".join(k.__name__ for k in kinds)
+                msg = f"recipe: {field.name} must be {names}, got {item!r}"
+                raise error(msg)

@@ -21,10 +21,10 @@ def train(
         typer.Option(help="From 'fcunet-dask simulate --recipe validation'."),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(help="Instead of the recipe's number.")
+        int | None, typer.Option(min=1, help="Instead of the recipe's number.")
     ] = None,
-    processes: Annotated[int, typer.Option(help="That make batches.")] = 1,
-    every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 250,
+    processes: Annotated[int, typer.Option(min=0, help="That make batches.")] = 1,
+    every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 250,
 ) -> None:
     """Train a network, or go on with a training that was interrupted.
 

@@ -1,9 +1,11 @@
 """How artefacts are drawn for training: wide enough for any microscope."""
 
 from dataclasses import dataclass, fields, replace
+from typing import Final
 
 import numpy as np
 
+from fcunet_dask._recipes import check_types
 from fcunet_dask.errors import ParameterError
 from fcunet_dask.kernels.detector import Distortion
 from fcunet_dask.simulate.artefacts import Artefacts, Camera
@@ -78,12 +80,30 @@ class ArtefactRecipe:
     cameras: int = 1000
 
     def __post_init__(self) -> None:
+        check_types(self, ParameterError)
         for item in fields(self):
             value = getattr(self, item.name)
-            low, high = value if isinstance(value, tuple) else (0.0, value)
-            if not 0 <= low <= high:
+            pair = value if isinstance(item.default, tuple) else (0.0, value)
+            if not (len(pair) == 2 and 0 <= pair[0] <= pair[1]):
                 msg = f"{item.name} must be (lowest, highest), not negative: {value!r}"
                 raise ParameterError(msg)
+            if item.name in _LOGARITHMIC and not pair[0] > 0 and pair != _NONE:
+                msg = f"{item.name} is drawn log-uniformly and must be positive: {value!r}"
+                raise ParameterError(msg)
+            if item.name in _SHARES and pair[1] > 1:
+                msg = f"{item.name} is a share and must lie in 0 … 1, got {value!r}"
+                raise ParameterError(msg)
+        if self.cameras < 1:
+            msg = f"cameras must be 1 or more, got {self.cameras}"
+            raise ParameterError(msg)
+
+
+_NONE: Final = (0.0, 0.0)
+_LOGARITHMIC: Final = {"dose", "probe_dose", "loss_width", "gain", "bad"}
+_SHARES: Final = {
+    "loss", "thermal", "amorphous", "stopped", "two_grains", "soft", "scintillator",
+    "spread_noise", "tail", "bad",
+}  # fmt: skip
 
 
 CARBON, SILICA = (0.48, 0.08, 1.0), (0.24, 0.05, 1.0)

@@ -249,7 +249,16 @@ def open_library(path: str | Path, *, partial: bool = False) -> xr.Dataset:
     data: xr.Dataset = xr.open_zarr(
         path, zarr_format=3, consolidated=False, chunks=None
     )
-    data = data.assign_coords(column=list(COLUMNS), quantity=list(PARAMETERS))
+    if (data.sizes["column"], data.sizes["quantity"]) != (
+        len(COLUMNS),
+        len(PARAMETERS),
+    ):
+        msg = f"{path} is a library of another version of fcunet_dask: make it again"
+        raise StoreError(msg)
+    numbers = range(data.sizes["specimen"])
+    data = data.assign_coords(
+        specimen=list(numbers), column=list(COLUMNS), quantity=list(PARAMETERS)
+    )
     if missing:
         absent = {block[0] for block in missing}
         keep = [

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
-from fcunet_dask._recipes import read_recipe, refuse_unknown
+from fcunet_dask._recipes import check_types, read_recipe, refuse_unknown
 from fcunet_dask.errors import ParameterError, SimulationError
 from fcunet_dask.kernels.multislice import Grid
 from fcunet_dask.simulate.split import SPLITS
@@ -114,13 +114,9 @@ class LibraryRecipe:
     max_error: float = 0.1
 
     def __post_init__(self) -> None:
+        check_types(self, SimulationError)
         for name in ("cifs", *_LISTS):
-            value = getattr(self, name)
-            if not isinstance(value, list | tuple):
-                msg = f"recipe: {name} must be a list, got {value!r}"
-                raise SimulationError(msg)
-            object.__setattr__(self, name, tuple(value))
-        _check_types(self)
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         _check_choices(self)
         _check_bounds(self)
         _check_geometry(self)
@@ -216,23 +212,6 @@ _LISTS: Final[dict[str, Range]] = {
     "thermal": (0.01, 10),
     "absorption": (0, 0.2),
 }
-
-
-def _check_types(recipe: LibraryRecipe) -> None:
-    """Refuse text where a number belongs, and fractions of things."""
-    for field in fields(recipe):
-        value, default = getattr(recipe, field.name), field.default
-        items = value if isinstance(value, tuple) else (value,)
-        if isinstance(default, str | bool) or field.name == "cifs":
-            kinds: tuple[type, ...] = (str,) if field.name != "only_cifs" else (bool,)
-        else:
-            kinds = (int,) if isinstance(default, int) else (int, float)
-        for item in items:
-            bad = not isinstance(item, kinds)
-            if bad or (isinstance(item, bool) and bool not in kinds):
-                names = " or ".join(k.__name__ for k in kinds)
-                msg = f"recipe: {field.name} must be {names}, got {item!r}"
-                raise SimulationError(msg)
 
 
 def _check_choices(recipe: LibraryRecipe) -> None:

@@ -8,7 +8,7 @@ from multiprocessing import get_context, parent_process
 from threading import Thread
 from typing import Any, Final
 
-from fcunet_dask.train.data import make_batch
+from fcunet_dask.train.data import Source, make_batch
 from fcunet_dask.train.recipe import TrainRecipe
 
 _AHEAD: Final = 4
@@ -16,13 +16,13 @@ _AHEAD: Final = 4
 
 
 def batches(
-    path: str, recipe: TrainRecipe, steps: range, processes: int
+    source: Source, recipe: TrainRecipe, steps: range, processes: int
 ) -> Iterator[Any]:
     """Yield the batches of `steps`, in order.
 
     Parameters
     ----------
-    path : str
+    source : Source
         The library.
     recipe : TrainRecipe
         What to draw.
@@ -38,7 +38,7 @@ def batches(
     """
     if not processes:
         for step in steps:
-            yield make_batch(*_what(path, recipe, step))
+            yield make_batch(*_what(source, recipe, step))
         return
     waiting: deque[Future[Any]] = deque()
     todo = list(steps)[::-1]
@@ -48,7 +48,7 @@ def batches(
             while todo or waiting:
                 while todo and len(waiting) < _AHEAD * processes:
                     waiting.append(
-                        pool.submit(make_batch, *_what(path, recipe, todo.pop()))
+                        pool.submit(make_batch, *_what(source, recipe, todo.pop()))
                     )
                 yield waiting.popleft().result()
         finally:
@@ -68,5 +68,5 @@ def _end_with_the_training() -> None:
     Thread(target=wait, daemon=True).start()
 
 
-def _what(path: str, recipe: TrainRecipe, step: int) -> tuple[Any, ...]:
-    return path, recipe.data, recipe.batch, recipe.seed, step
+def _what(source: Source, recipe: TrainRecipe, step: int) -> tuple[Any, ...]:
+    return source, recipe.data, recipe.batch, recipe.seed, step

@@ -13,8 +13,10 @@ from typing import Any, Final
 import numpy as np
 import xarray as xr
 
+from fcunet_dask._commit import BlockStore
+from fcunet_dask._recipes import check_types
 from fcunet_dask.calibration import electron_wavelength
-from fcunet_dask.errors import ParameterError
+from fcunet_dask.errors import ParameterError, StoreError
 from fcunet_dask.kernels.correlation import bin_patterns
 from fcunet_dask.kernels.probe import ROUND, measure_disk
 from fcunet_dask.kernels.spikes import cap_spikes
@@ -23,7 +25,7 @@ from fcunet_dask.model.search import binned_disk
 from fcunet_dask.simulate.artefacts import Artefacts, Clean, Observation, expect, expose
 from fcunet_dask.simulate.conditions import ArtefactRecipe, draw_artefacts
 from fcunet_dask.simulate.erasure import lonely_disks, without_disks
-from fcunet_dask.simulate.library import clean_pattern, open_library
+from fcunet_dask.simulate.library import clean_pattern, open_library, read_recipe
 from fcunet_dask.simulate.visibility import (
     Visibility,
     elastic_pattern,
@@ -33,6 +35,7 @@ from fcunet_dask.train.example import Example, cropped, turned
 from fcunet_dask.train.targets import render_target
 from fcunet_dask.types import Array
 
+_HELD_OUT: Final = ("validation", "test")
 _EDGE: Final = 0.5
 _MOST_ERASED: Final = 8
 _MADE_SPREAD: Final = np.array([0.01, 0.1])
@@ -88,9 +91,10 @@ class DataRecipe:
     )
 
     def __post_init__(self) -> None:
+        check_types(self, ParameterError)
         for name in ("size", "crops"):
             value = getattr(self, name)
-            if not (isinstance(value, int) and value > 0):
+            if not value > 0:
                 msg = f"recipe: data.{name} must be a positive number, got {value!r}"
                 raise ParameterError(msg)
         for name in ("fine", "jitter", "erased", "made"):
@@ -100,12 +104,30 @@ class DataRecipe:
                 raise ParameterError(msg)
 
 
-def make_batch(path: str, recipe: DataRecipe, batch: int, seed: int, step: int) -> Any:
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a training draws from, however far the library has grown since it began.
+
+    Attributes
+    ----------
+    path : str
+        The library.
+    specimens : tuple of int or None
+        Those that were finished when the training began; None: all that it will hold.
+    """
+
+    path: str
+    specimens: tuple[int, ...] | None = None
+
+
+def make_batch(
+    source: Source, recipe: DataRecipe, batch: int, seed: int, step: int
+) -> Any:
     """Return the batch of one step of a training.
 
     Parameters
     ----------
-    path : str
+    source : Source
         The library.
     recipe : DataRecipe
         How to cut.
@@ -125,7 +147,7 @@ def make_batch(path: str, recipe: DataRecipe, batch: int, seed: int, step: int) 
     inputs: list[tuple[Array, Array, Array]] = []
     targets: list[Array] = []
     while len(targets) < batch:
-        example = draw_example(_library(path), recipe, rng)
+        example = draw_example(_library(source), recipe, rng)
         for _ in range(recipe.crops):
             cut = turned(cropped(example, recipe.size, rng), rng)
             inputs.append((cut.pattern, cut.probe, cut.mask))
@@ -143,8 +165,10 @@ def _target(cut: Example) -> Array:
 
 
 @lru_cache(maxsize=2)
-def _library(path: str) -> xr.Dataset:
-    library = open_library(path, partial=True)
+def _library(source: Source) -> xr.Dataset:
+    library = open_library(source.path, partial=True)
+    if source.specimens is not None:
+        library = library.sel(specimen=list(source.specimens))
     for name in ("parameter", "scale", "thickness_angstrom", "probe_scale"):
         library[name].load()
     return library
@@ -155,6 +179,30 @@ def library_name(path: str) -> str:
     attrs = open_library(path, partial=True).attrs
     what = [attrs["fcunet_dask"]["fingerprint"], attrs["provenance"]["crystals"]]
     return sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def find_source(path: str) -> Source:
+    """Return what a training on a library draws from: all that is finished now.
+
+    Raises
+    ------
+    StoreError
+        If there is no library, nothing of it is finished, or its crystals are those that
+        networks are tuned or judged on.
+    """
+    split = read_recipe(path).split
+    if split in _HELD_OUT:
+        msg = (
+            f"{path} holds the {split} crystals, which no network may have seen: train "
+            "on another library (fcunet-dask simulate --recipe library)"
+        )
+        raise StoreError(msg)
+    finished = open_library(path, partial=True)["specimen"].to_numpy()
+    if not len(finished):
+        msg = f"{path} has no finished block yet: wait, or run its simulation again"
+        raise StoreError(msg)
+    unfinished = BlockStore(path).pending()
+    return Source(path, tuple(finished.tolist()) if unfinished else None)
 
 
 def draw_example(

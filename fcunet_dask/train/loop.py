@@ -4,14 +4,17 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import keras
 import numpy as np
 
+from fcunet_dask._commit.files import writing
 from fcunet_dask.errors import ModelError, ParameterError, StoreError
 from fcunet_dask.model.network import build_network, parameters
 from fcunet_dask.model.weights import (
@@ -22,7 +25,7 @@ from fcunet_dask.model.weights import (
     write_whole,
 )
 from fcunet_dask.train.batches import batches
-from fcunet_dask.train.data import library_name
+from fcunet_dask.train.data import Source, find_source, library_name
 from fcunet_dask.train.losses import disk_loss
 from fcunet_dask.train.recipe import TrainRecipe
 
@@ -31,6 +34,7 @@ Report = Callable[[dict[str, float]], None]
 
 CHECKPOINT, HISTORY, RECIPE = "checkpoint.keras", "history.jsonl", "recipe.json"
 NETWORK = "network.keras"
+_RECIPE_BYTES, _ENTRY_BYTES, _CHECKPOINT_BYTES = 10_000, 200, 20_000_000
 
 
 def train(
@@ -53,7 +57,8 @@ def train(
     recipe : TrainRecipe
         What to train, and how.
     library : path-like
-        From `make_library`; an unfinished one is used as far as it goes.
+        From `make_library`; an unfinished one is used as far as it goes when the
+        training begins.
     out : path-like
         Folder of checkpoint, history and the trained network.
     validate : callable, optional
@@ -75,20 +80,22 @@ def train(
     Raises
     ------
     StoreError
-        If `out` holds another training, or something else.
+        If `out` holds another training, or something else, or cannot be written; if the
+        library holds the crystals that networks are judged on.
     ModelError
-        If the loss is no number any more.
+        If the loss is no number any more, or the weights to begin with do not fit.
     ParameterError
-        If the batch cannot be shared evenly among the GPUs.
+        If the recipe makes no network, or its batch cannot be shared evenly among the
+        GPUs.
     """
     out = Path(out)
     with _all_devices(recipe.batch):
         keras.utils.set_random_seed(recipe.seed)
-        model, first = _resumed(recipe, library_name(str(library)), out)
+        model, first, source = _resumed(recipe, find_source(str(library)), out)
         last = min(until or recipe.steps, recipe.steps)
         began, losses = time.process_time(), []
-        source = batches(str(library), recipe, range(first, last), processes)
-        for step, (inputs, target) in enumerate(source, first + 1):
+        made = batches(source, recipe, range(first, last), processes)
+        for step, (inputs, target) in enumerate(made, first + 1):
             losses.append(float(model.train_on_batch(list(inputs), target)))
             if not np.isfinite(losses[-1]):
                 msg = (
@@ -134,12 +141,37 @@ def _all_devices(batch: int) -> Iterator[None]:
 
 
 def compiled(recipe: TrainRecipe) -> keras.Model:
-    """Return an untrained network with its optimiser."""
-    with _precision(recipe.precision):
-        model = build_network(recipe.network, **recipe.options)
+    """Return an untrained network with its optimiser.
+
+    Raises
+    ------
+    ParameterError
+        If the recipe makes none, or none of images of its size.
+    ModelError
+        If the weights to begin with are those of another network.
+    """
+    size = recipe.data.size
+    try:
+        with _precision(recipe.precision):
+            model = build_network(recipe.network, **recipe.options)
+    except (TypeError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        msg = f"recipe: options {dict(recipe.options)} make no network: {reason}"
+        raise ParameterError(msg) from error
+    if size % _multiple(recipe):
+        msg = f"recipe: data.size {size} must be a multiple of {_multiple(recipe)}"
+        raise ParameterError(msg)
     if recipe.start:
         first = load_network(*find_weights(recipe.start))
-        model.set_weights(first.get_weights())
+        try:
+            model.set_weights(first.get_weights())
+        except ValueError as error:
+            msg = (
+                f"recipe: the weights of start = {recipe.start!r} are not those of "
+                f"{recipe.network} with the options {dict(recipe.options)}: give the "
+                "options of the recipe that they are of"
+            )
+            raise ModelError(msg) from error
     falling = recipe.steps - recipe.warm_up
     rate = keras.optimizers.schedules.CosineDecay(
         0.0,
@@ -190,12 +222,11 @@ def publish(
 ) -> ModelCard:
     """Write a network for use, with a card whose calibration is not yet measured."""
     _keep(network, path)
-    fixed = recipe.network == "fcunet_paper"
     card = ModelCard(
         sha256=sha256(path.read_bytes()).hexdigest(),
         network=recipe.network,
-        tile=recipe.data.size if fixed else 0,
-        multiple=1 if fixed else 2 ** len(recipe.options.get("filters", (0, 0, 0))),
+        tile=recipe.data.size if recipe.network == "fcunet_paper" else 0,
+        multiple=_multiple(recipe),
         training={
             "recipe": recipe.to_dict(),
             "step": step,
@@ -207,42 +238,88 @@ def publish(
     return card
 
 
-def _resumed(recipe: TrainRecipe, library: str, out: Path) -> tuple[keras.Model, int]:
-    """Return the network and the number of steps it has made."""
-    wanted = json.loads(json.dumps(recipe.to_dict() | {"library": library}))
+def _multiple(recipe: TrainRecipe) -> int:
+    """Return what sides of images must be multiples of."""
+    if recipe.network == "fcunet_paper":
+        return 1
+    return int(2 ** len(recipe.options.get("filters", (0, 0, 0))))
+
+
+def _resumed(
+    recipe: TrainRecipe, source: Source, out: Path
+) -> tuple[keras.Model, int, Source]:
+    """Return the network, the number of steps it has made, and what it is trained on."""
+    wanted = json.loads(json.dumps(recipe.to_dict()))
+    wanted |= {
+        "library": library_name(source.path),
+        "backend": keras.backend.backend(),
+        "specimens": source.specimens,
+    }
     file = out / RECIPE
-    if not out.exists() or not any(out.iterdir()):
-        out.mkdir(parents=True, exist_ok=True)
-        write_whole(file, json.dumps(wanted, indent=1))
-        return compiled(recipe), 0
-    if not file.exists():
-        msg = f"{out} is no folder of a training: choose another"
-        raise StoreError(msg)
-    try:
-        found = json.loads(file.read_text())
-    except ValueError as error:
-        msg = f"{out} is no folder of a training: {file.name} is damaged ({error})"
-        raise StoreError(msg) from error
-    if found != wanted:
-        changed = sorted(k for k in wanted if found.get(k) != wanted[k])
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        model = compiled(recipe)
+        with writing(out, _RECIPE_BYTES):
+            out.mkdir(parents=True, exist_ok=True)
+            write_whole(file, json.dumps(wanted, indent=1))
+        return model, 0, source
+    begun = _begun(file)
+    changed = sorted(
+        k for k in {*begun, *wanted} - {"specimens"} if begun.get(k) != wanted.get(k)
+    )
+    if changed:
         msg = f"{out} holds a training with other {', '.join(changed)}: choose another"
         raise StoreError(msg)
+    specimens = begun.get("specimens")
+    source = replace(source, specimens=specimens and tuple(specimens))
     if not (out / CHECKPOINT).exists():
-        return compiled(recipe), 0
-    model = keras.saving.load_model(out / CHECKPOINT, safe_mode=True)
-    return model, int(model.optimizer.iterations)
+        return compiled(recipe), 0, source
+    model = _checkpoint(out / CHECKPOINT)
+    return model, int(model.optimizer.iterations), source
+
+
+def _begun(file: Path) -> dict[str, Any]:
+    """Return what a training was begun with."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        msg = f"{file.parent} is no folder of a training: choose another"
+        raise StoreError(msg) from error
+    except ValueError as error:
+        msg = f"{file.parent} is no folder of a training: {file.name} is damaged ({error})"
+        raise StoreError(msg) from error
+    if not isinstance(found, dict):
+        msg = f"{file.parent} is no folder of a training: {file.name} holds no table"
+        raise StoreError(msg)
+    return found
+
+
+def _checkpoint(path: Path) -> keras.Model:
+    try:
+        return keras.saving.load_model(path, safe_mode=True)
+    except (ValueError, TypeError, OSError, KeyError, BadZipFile) as error:
+        msg = (
+            f"{path} is damaged: delete it to begin anew, or train from the "
+            f"{NETWORK} beside it (start in the recipe) in another folder"
+        )
+        raise ModelError(msg) from error
 
 
 def _keep(model: keras.Model, path: Path) -> None:
     """Save under another name first, so that a file is always whole."""
     part = path.with_name(f"part-{path.name}")
-    model.save(part)
-    part.replace(path)
+    try:
+        with writing(path, _CHECKPOINT_BYTES):
+            model.save(part)
+            part.replace(path)
+    except StoreError:
+        part.unlink(missing_ok=True)  # what is left of it fills the disk
+        raise
 
 
 def _append(path: Path, entry: dict[str, float]) -> None:
-    before = path.read_text() if path.exists() else ""
-    write_whole(path, before + json.dumps(entry) + "\n")
+    before = path.read_text(encoding="utf-8") if path.exists() else ""
+    with writing(path, len(before) + _ENTRY_BYTES):
+        write_whole(path, before + json.dumps(entry) + "\n")
 
 
 def read_history(out: str | Path) -> list[dict[str, Any]]:

@@ -5,13 +5,15 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
-from fcunet_dask._recipes import read_recipe, refuse_unknown
+from fcunet_dask._recipes import check_types, read_recipe, refuse_unknown
 from fcunet_dask.errors import ParameterError
 from fcunet_dask.simulate.conditions import ArtefactRecipe
 from fcunet_dask.train.data import DataRecipe
 
 SHIPPED: Final = ("fcunet", "fcunet_paper", "quick")
 """Recipes in the package, by name."""
+PRECISIONS: Final = ("float32", "mixed_bfloat16")
+"""Policies of Keras; float16 would need a scaled loss."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +48,7 @@ class TrainRecipe:
     seed : int
         Of the first weights and of all batches.
     precision : str
-        Keras policy: ``float32``, or ``mixed_bfloat16`` on a GPU.
+        Keras policy: ``float32``, or ``mixed_bfloat16`` where the processor has it.
 
     Raises
     ------
@@ -69,23 +71,28 @@ class TrainRecipe:
     precision: str = "float32"
 
     def __post_init__(self) -> None:
+        check_types(self, ParameterError)
+        _require(
+            isinstance(self.options, Mapping),
+            f"options must be a table, got {self.options!r}",
+        )
         for name in ("batch", "steps", "rate", "clip"):
             value = getattr(self, name)
-            if not (isinstance(value, int | float) and value > 0):
-                msg = f"recipe: {name} must be a positive number, got {value!r}"
-                raise ParameterError(msg)
-        if self.warm_up < 0:
-            msg = f"recipe: warm_up must not be negative, got {self.warm_up!r}"
-            raise ParameterError(msg)
-        if self.batch % self.data.crops:
-            msg = (
-                f"recipe: batch {self.batch} must be a multiple of data.crops "
-                f"{self.data.crops}"
-            )
-            raise ParameterError(msg)
-        if not 0 <= self.average < 1:
-            msg = f"recipe: average must lie in 0 … 1, got {self.average!r}"
-            raise ParameterError(msg)
+            _require(value > 0, f"{name} must be positive, got {value!r}")
+        for name in ("warm_up", "decay", "seed"):
+            value = getattr(self, name)
+            _require(value >= 0, f"{name} must not be negative, got {value!r}")
+        _require(
+            self.precision in PRECISIONS,
+            f"precision is {' or '.join(PRECISIONS)}, got {self.precision!r}",
+        )
+        _require(
+            not self.batch % self.data.crops,
+            f"batch {self.batch} must be a multiple of data.crops {self.data.crops}",
+        )
+        _require(
+            0 <= self.average < 1, f"average must lie in 0 … 1, got {self.average!r}"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON: part of the provenance of the weights."""
@@ -100,8 +107,8 @@ class TrainRecipe:
         ParameterError
             If a key is unknown or a value is out of range.
         """
-        data = dict(values.get("data", {}))
-        changes = data.pop("artefacts", {})
+        data = _table(values.get("data", {}), "data")
+        changes = _table(data.pop("artefacts", {}), "data.artefacts")
         refuse_unknown(data, _names(DataRecipe), ParameterError, "data.")
         refuse_unknown(
             changes, _names(ArtefactRecipe), ParameterError, "data.artefacts."
@@ -112,6 +119,19 @@ class TrainRecipe:
         }
         artefacts = replace(DataRecipe().artefacts, **ranges)
         return cls(**{**values, "data": DataRecipe(**data, artefacts=artefacts)})
+
+
+def _require(holds: bool, words: str) -> None:
+    if not holds:
+        msg = f"recipe: {words}"
+        raise ParameterError(msg)
+
+
+def _table(value: Any, name: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        msg = f"recipe: {name} must be a table, got {value!r}"
+        raise ParameterError(msg)
+    return dict(value)
 
 
 def _names(kind: type) -> list[str]:

@@ -9,24 +9,25 @@ from pathlib import Path
 
 import numpy as np
 from fcunet_dask.train.batches import batches
-from fcunet_dask.train.data import DataRecipe
+from fcunet_dask.train.data import DataRecipe, Source
 from fcunet_dask.train.recipe import TrainRecipe
 
 RECIPE = TrainRecipe(batch=2, steps=3, data=DataRecipe(size=32, crops=2))
 ENDLESS = """
 import sys
 from fcunet_dask.train.batches import batches
+from fcunet_dask.train.data import Source
 from tests.train.test_batches import RECIPE
 
 if __name__ == "__main__":
-    for _ in batches(sys.argv[1], RECIPE, range(10**6), 1):
+    for _ in batches(Source(sys.argv[1]), RECIPE, range(10**6), 1):
         print("made", flush=True)
 """
 
 
 def test_batches_are_the_same_wherever_they_are_made(tiny_library):
-    here = list(batches(str(tiny_library), RECIPE, range(3), 0))
-    there = list(batches(str(tiny_library), RECIPE, range(3), 2))
+    here = list(batches(Source(str(tiny_library)), RECIPE, range(3), 0))
+    there = list(batches(Source(str(tiny_library)), RECIPE, range(3), 2))
     for (inputs, target), (others, other) in zip(here, there, strict=True):
         np.testing.assert_array_equal(target, other)
         for a, b in zip(inputs, others, strict=True):

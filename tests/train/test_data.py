@@ -5,14 +5,18 @@ from itertools import product
 
 import numpy as np
 import pytest
+from fcunet_dask.errors import StoreError
 from fcunet_dask.kernels.aperture import disk_image
 from fcunet_dask.simulate.artefacts import Artefacts, Camera, Clean
+from fcunet_dask.simulate.library import make_library
 from fcunet_dask.simulate.visibility import Visibility
 from fcunet_dask.train import data
 from fcunet_dask.train.batches import batches
 from fcunet_dask.train.data import (
     DataRecipe,
+    Source,
     _library,
+    find_source,
     make_batch,
     observed_example,
 )
@@ -167,17 +171,19 @@ def same(one, two):
 
 def test_a_batch_depends_on_seed_and_step_alone(tiny_library, recipe):
     path = str(tiny_library)
-    first = make_batch(path, recipe, 4, 1, 7)
-    other_step = make_batch(path, recipe, 4, 1, 8)
-    other_seed = make_batch(path, recipe, 4, 2, 7)
+    first = make_batch(Source(path), recipe, 4, 1, 7)
+    other_step = make_batch(Source(path), recipe, 4, 1, 8)
+    other_seed = make_batch(Source(path), recipe, 4, 2, 7)
     _library.cache_clear()
-    same(make_batch(path, recipe, 4, 1, 7), first)
+    same(make_batch(Source(path), recipe, 4, 1, 7), first)
     for other in (other_step, other_seed):
         assert (other[0][0] != first[0][0]).any()
 
 
 def test_a_batch_is_what_a_network_takes(tiny_library, recipe):
-    (pattern, probe, mask), target = make_batch(str(tiny_library), recipe, 4, 1, 7)
+    (pattern, probe, mask), target = make_batch(
+        Source(str(tiny_library)), recipe, 4, 1, 7
+    )
     for part in (pattern, probe, mask):
         assert part.shape == (4, 24, 24, 1)
         assert part.dtype == np.float32
@@ -195,10 +201,10 @@ def test_a_batch_is_what_a_network_takes(tiny_library, recipe):
 def test_whoever_makes_the_batches_they_are_the_same(processes, tiny_library, recipe):
     path = str(tiny_library)
     training = TrainRecipe(data=recipe, batch=2, steps=9, seed=3)
-    found = list(batches(path, training, range(4, 7), processes))
+    found = list(batches(Source(path), training, range(4, 7), processes))
     assert len(found) == 3
     for step, one in zip(range(4, 7), found, strict=True):
-        same(one, make_batch(path, recipe, 2, 3, step))
+        same(one, make_batch(Source(path), recipe, 2, 3, step))
 
 
 @pytest.mark.parametrize("factor", [1, 2, 3])
@@ -263,6 +269,37 @@ def test_examples_have_the_scale_of_the_recipe(fine, radius, tiny_library, monke
     monkeypatch.setattr(data, "disk_radius", lambda *_: RADIUS)
     recipe = DataRecipe(fine=fine, jitter=0.0)
     drawn = data.draw_example(
-        _library(str(tiny_library)), recipe, np.random.default_rng(2)
+        _library(Source(str(tiny_library))), recipe, np.random.default_rng(2)
     )
     assert drawn.radius == radius
+
+
+def test_a_library_that_grows_gives_the_same_batches(tiny_recipe, recipe, tmp_path):
+    """Half of it is there when a training begins; the rest comes while it is stopped."""
+    path, slow = tmp_path / "grows.zarr", replace(tiny_recipe, block=1)
+
+    def interrupt(done, _):
+        if done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make_library(slow, path, patterns=8, progress=interrupt)
+    begun = find_source(str(path))
+    assert begun.specimens == (0, 1)
+    first = [make_batch(begun, recipe, 2, 1, step) for step in range(3)]
+    make_library(slow, path, patterns=8)
+    _library.cache_clear()
+    assert find_source(str(path)) == Source(str(path))
+    for step, batch in enumerate(first):
+        same(make_batch(begun, recipe, 2, 1, step), batch)
+    whole = [make_batch(Source(str(path)), recipe, 2, 1, step) for step in range(3)]
+    assert any((a[0][0] != b[0][0]).any() for a, b in zip(first, whole, strict=True))
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_no_network_is_trained_on_what_it_is_judged_on(split, tiny_recipe, tmp_path):
+    path = make_library(
+        replace(tiny_recipe, split=split), tmp_path / "held.zarr", patterns=4
+    )
+    with pytest.raises(StoreError, match=f"holds the {split} crystals"):
+        find_source(str(path))

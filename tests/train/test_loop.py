@@ -2,15 +2,16 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
-from fcunet_dask.errors import ModelError, StoreError
+from fcunet_dask.errors import ModelError, ParameterError, StoreError
 from fcunet_dask.model.weights import find_weights, load_network
 from fcunet_dask.simulate.library import make_library
 from fcunet_dask.train import loop
-from fcunet_dask.train.data import DataRecipe
+from fcunet_dask.train.data import DataRecipe, Source
 from fcunet_dask.train.loop import (
     CHECKPOINT,
     HISTORY,
@@ -173,7 +174,8 @@ class Diverging:
 def test_a_loss_that_is_no_number_ends_the_training(
     tiny_library, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(loop, "_resumed", lambda *_: (Diverging(), 0))
+    source = Source(str(tiny_library))
+    monkeypatch.setattr(loop, "_resumed", lambda *_: (Diverging(), 0, source))
     with pytest.raises(ModelError, match=r"step 1 is nan: lower the rate"):
         train(SHORT, tiny_library, tmp_path, processes=0)
     assert not list(tmp_path.iterdir())
@@ -188,7 +190,7 @@ def test_a_history_is_whole_whenever_it_is_read(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr("pathlib.Path.replace", full)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(StoreError, match="the disk is full"):
             loop._append(tmp_path / HISTORY, {"step": 3, "loss": 1.0})
     loop._append(tmp_path / HISTORY, {"step": 2, "loss": 2.5})
     assert read_history(tmp_path) == [
@@ -202,3 +204,94 @@ def test_half_a_recipe_is_no_training(tiny_library, tmp_path):
     (tmp_path / RECIPE).write_text(text[: len(text) // 2])
     with pytest.raises(StoreError, match="no folder of a training"):
         train(SHORT, tiny_library, tmp_path, processes=0)
+
+
+@pytest.mark.parametrize("text", ["", "PK", "[1, 2]"])
+def test_a_damaged_checkpoint_is_said(text, whole, tiny_library, tmp_path):
+    (tmp_path / RECIPE).write_bytes((whole[0] / RECIPE).read_bytes())
+    (tmp_path / CHECKPOINT).write_text(text)
+    with pytest.raises(ModelError, match=r"checkpoint\.keras is damaged: delete it"):
+        train(SHORT, tiny_library, tmp_path, processes=0)
+
+
+def test_a_list_is_no_training(tiny_library, tmp_path):
+    (tmp_path / RECIPE).write_text("[1, 2]")
+    with pytest.raises(StoreError, match="holds no table"):
+        train(SHORT, tiny_library, tmp_path, processes=0)
+
+
+def test_a_training_of_another_backend_or_version_is_refused(
+    whole, tiny_library, tmp_path
+):
+    begun = json.loads((whole[0] / RECIPE).read_text())
+    (tmp_path / RECIPE).write_text(json.dumps(begun | {"backend": "x", "new": 1}))
+    with pytest.raises(StoreError, match="other backend, new"):
+        train(SHORT, tiny_library, tmp_path, processes=0)
+
+
+def test_a_file_is_no_folder_of_a_training(tiny_library, tmp_path):
+    (tmp_path / "out").write_text("")
+    with pytest.raises(StoreError, match="no folder of a training"):
+        train(SHORT, tiny_library, tmp_path / "out", processes=0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"options": {"filters": [2, 4], "gates": [1, 1]}, "data": (9, 2)}, "size 9 must be a multiple of 4"),
+        ({"options": {"filters": 3}}, "filters"),
+    ],
+)
+def test_a_network_that_cannot_be_is_refused_before_anything_is_written(
+    changes, named, tiny_library, tmp_path
+):
+    if "data" in changes:
+        size, crops = changes["data"]
+        changes = changes | {"data": DataRecipe(size=size, crops=crops)}
+    with pytest.raises(ParameterError, match=named):
+        train(replace(SHORT, **changes), tiny_library, tmp_path / "out", processes=0)
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_of_another_network_are_no_start(whole, tiny_library, tmp_path):
+    start = str(whole[0] / NETWORK)
+    other = replace(SHORT, options={"filters": [3], "gates": [1]}, start=start)
+    with pytest.raises(ModelError, match=r"weights of start .* give the options"):
+        train(other, tiny_library, tmp_path / "out", processes=0)
+
+
+def test_a_training_begins_with_the_weights_of_another(whole, tiny_library, tmp_path):
+    """Rates so small that six steps leave them where they were."""
+    start = str(whole[0] / NETWORK)
+    again = replace(SHORT, start=start, rate=1e-12, decay=0.0)
+    path = train(again, tiny_library, tmp_path / "out", processes=0)
+    found = load_network(*find_weights(str(path))).trainable_weights
+    begun = load_network(*find_weights(start)).trainable_weights
+    for a, b in zip(found, begun, strict=True):
+        np.testing.assert_allclose(np.array(a), np.array(b), atol=1e-6)
+
+
+def test_layers_in_bfloat16_are_kept_in_float32(tiny_library, tmp_path):
+    half = replace(SHORT, precision="mixed_bfloat16", steps=2)
+    path = train(half, tiny_library, tmp_path / "out", processes=0)
+    network = load_network(*find_weights(str(path)))
+    assert {layer.compute_dtype for layer in network.layers} == {"float32"}
+    trained = keras.saving.load_model(tmp_path / "out" / CHECKPOINT)
+    assert "bfloat16" in {layer.compute_dtype for layer in trained.layers}
+    image = np.random.default_rng(0).random((1, 16, 16, 1)).astype(np.float32)
+    found = np.array(network([image, image, np.ones_like(image)]))
+    assert found.dtype == np.float32
+    assert np.isfinite(found).all()
+
+
+def test_a_full_disk_is_said_and_not_filled_further(
+    tiny_library, tmp_path, monkeypatch
+):
+    def full(model, path):
+        Path(path).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(keras.Model, "save", full)
+    with pytest.raises(StoreError, match="the disk is full"):
+        train(SHORT, tiny_library, tmp_path / "out", processes=0)
+    assert [p.name for p in (tmp_path / "out").iterdir()] == [RECIPE]

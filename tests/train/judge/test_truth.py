@@ -30,5 +30,5 @@ def test_the_spacing_is_the_distance_of_neighbours_in_radii(judged):
 
 
 def test_a_look_too_quick_is_refused(tiny_library):
-    with pytest.raises(ParameterError, match="one pattern in 5 leaves none: .* has 4"):
+    with pytest.raises(ParameterError, match=r"one pattern in 5 leaves none: .* has 4"):
         open_scenes(tiny_library, every=5)
