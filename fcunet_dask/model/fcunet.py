@@ -12,10 +12,16 @@ from fcunet_dask.kernels.correlation import bin_patterns
 from fcunet_dask.kernels.maxima import PeakLimits
 from fcunet_dask.kernels.spikes import cap_spikes
 from fcunet_dask.model.arrange import arrange, clean, digest
-from fcunet_dask.model.detector import Peaks
+from fcunet_dask.model.detector import PatternStatus, Peaks
 from fcunet_dask.model.device import turn, uploaded
 from fcunet_dask.model.loaded import images_of, peaks_of
-from fcunet_dask.model.prepared import Recent, camera_of, check_camera, measuring
+from fcunet_dask.model.prepared import (
+    Recent,
+    camera_of,
+    check_camera,
+    check_numbers,
+    measuring,
+)
 from fcunet_dask.model.probability import disk_probability, evidence
 from fcunet_dask.model.refine import Refinement, make_refinement
 from fcunet_dask.model.scale import Scale, binning, enlarged
@@ -46,6 +52,8 @@ class FCUNet:
     image, center : numpy.ndarray, (float, float)
         The probe itself, plateau 1, and its centre (y, x), px, where it is not a plain
         disk.
+    shape : (int, int), optional
+        Rows and columns of the probe's image: patterns of others are refused.
     mask : numpy.ndarray, optional
         bool (rows, columns) of the patterns, True where the detector measures.
     structure : float
@@ -86,6 +94,7 @@ class FCUNet:
     edge: float = 0.5
     image: Array | None = None
     center: tuple[float, float] = (0.0, 0.0)
+    shape: tuple[int, int] | None = None
     mask: Array | None = None
     structure: float = 1.0
     gain: float = 1.0
@@ -163,7 +172,7 @@ class FCUNet:
         -------
         numpy.ndarray
             float32 (n, rows, columns): spots of the height |V_g| relative to the
-            strongest.
+            strongest; NaN where a pattern has no counts.
 
         Raises
         ------
@@ -176,12 +185,14 @@ class FCUNet:
         patterns = _where_networks_run(patterns)
         with turn(patterns):
             prepared = _prepare(self, shape, patterns)
-            patterns, _ = clean(patterns)
+            patterns, status = clean(patterns)
             binned = prepared.binned(patterns, self)
             look = images_of(self.weights, self.card)
             images = look(binned, prepared.probe, prepared.mask)
         rows, columns = (s // prepared.factor for s in shape)
-        return enlarged(images[:, :rows, :columns], prepared.factor, shape)
+        images = enlarged(images[:, :rows, :columns], prepared.factor, shape)
+        images[(to_host(status) & PatternStatus.EMPTY) > 0] = np.nan
+        return images
 
 
 def _where_networks_run(patterns: Array) -> Array:
@@ -236,18 +247,19 @@ def weighed_evidence(detector: FCUNet, patterns: Array) -> tuple[Candidates, Arr
 
 def _check(detector: FCUNet) -> None:
     check_camera(detector)
-    if not detector.saturation >= 0:
-        msg = f"saturation must not be negative, got {detector.saturation!r}"
-        raise ParameterError(msg)
-    for name in ("radius", "edge", "max_peaks"):
-        if not getattr(detector, name) > 0:
-            msg = f"{name} must be positive, got {getattr(detector, name)!r}"
-            raise ParameterError(msg)
+    least = (
+        "saturation",
+        "structure",
+        "min_probability",
+        "min_spacing",
+        "edge_boundary",
+    )
+    check_numbers(detector, ("radius", "edge", "max_peaks"), least)
     for name, known in (("refine", get_args(Refine)), ("scale", get_args(Scale))):
         if getattr(detector, name) not in known:
             msg = f"{name} is {' or '.join(known)}, got {getattr(detector, name)!r}"
             raise ParameterError(msg)
-    if not 0 <= detector.min_probability < 1:
+    if not detector.min_probability < 1:
         msg = f"min_probability lies in 0 … 1, got {detector.min_probability!r}"
         raise ParameterError(msg)
 
@@ -334,7 +346,7 @@ def _make_prepared(
     detector: FCUNet, shape: tuple[int, int], patterns: Array
 ) -> _Prepared:
     xp = namespace(patterns)
-    mask = measuring(detector.mask, detector.radius, shape)
+    mask = measuring(detector, shape)
     card = detector.card
     factor = binning(detector.radius, detector.scale)
     binned = bin_patterns(mask[None].astype(np.float32), factor)[0] == factor**2

@@ -1,8 +1,8 @@
 """What detectors make once in a process, for one shape of patterns."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
-from numbers import Real
+from collections.abc import Callable, Hashable, Iterable
+from numbers import Integral, Real
 from threading import Lock
 from typing import Any, Final, Generic, TypeVar
 
@@ -66,15 +66,14 @@ def check_camera(detector: Any) -> None:
         raise ParameterError(msg)
 
 
-def measuring(mask: Array | None, radius: float, shape: tuple[int, int]) -> Array:
+def measuring(detector: Any, shape: tuple[int, int]) -> Array:
     """Return 1.0 where a camera measures, for patterns that can hold a disk.
 
     Parameters
     ----------
-    mask : array or None
-        bool (rows, columns), True where it measures; everywhere by default.
-    radius : float
-        Of the disks, px.
+    detector : object
+        With `radius`, px, and `shape` and `mask`: rows and columns of the patterns that
+        it was made for, and bool, True where the camera measures; or None.
     shape : (int, int)
         Rows and columns of the patterns.
 
@@ -86,16 +85,61 @@ def measuring(mask: Array | None, radius: float, shape: tuple[int, int]) -> Arra
     Raises
     ------
     ParameterError
-        If the disk does not fit into the pattern, or the mask has another shape.
+        If the patterns are not those that the detector was made for, or the disk does
+        not fit into them.
     """
-    if 2 * radius + 4 > min(shape):
+    if detector.shape is not None and tuple(detector.shape) != shape:
+        rows, columns = detector.shape
         msg = (
-            f"the probe's disk (radius {radius:.1f} px) does not fit into patterns of "
-            f"{shape[0]} × {shape[1]} px: check the probe, or pass its radius"
+            f"the probe has {rows} × {columns} px, the patterns {shape[0]} × {shape[1]}: "
+            "estimate the probe from this scan, or pass radius and edge, px of the "
+            "patterns, instead of the probe"
         )
         raise ParameterError(msg)
+    if 2 * detector.radius + 4 > min(shape):
+        msg = (
+            f"the probe's disk (radius {detector.radius:.1f} px) does not fit into "
+            f"patterns of {shape[0]} × {shape[1]} px: check the probe, or pass its radius"
+        )
+        raise ParameterError(msg)
+    mask = detector.mask
     weight = np.ones(shape) if mask is None else np.asarray(mask, float)
     if weight.shape != shape:
         msg = f"the mask has shape {weight.shape}, the patterns {shape}"
         raise ParameterError(msg)
     return weight
+
+
+def check_numbers(detector: Any, positive: Iterable[str], least: Iterable[str]) -> None:
+    """Refuse parameters of a detector that are no numbers or have the wrong sign.
+
+    Parameters
+    ----------
+    detector : object
+        Whose parameters; None stands for a default.
+    positive, least : iterable of str
+        Names of those that must be more than zero, and at least zero.
+
+    Raises
+    ------
+    ParameterError
+        Naming the first that is wrong.
+    """
+    positive = set(positive)
+    for name in (*positive, *least):
+        value = getattr(detector, name)
+        if value is None:
+            continue
+        if not (isinstance(value, Real) and np.isfinite(float(value))):
+            msg = f"{name} must be a finite number, got {value!r}"
+            raise ParameterError(msg)
+        if value < 0 or (name in positive and not value):
+            sign = "be positive" if name in positive else "not be negative"
+            msg = f"{name} must {sign}, got {value!r}"
+            raise ParameterError(msg)
+    if not isinstance(detector.max_peaks, Integral):
+        msg = f"max_peaks must be a whole number, got {detector.max_peaks!r}"
+        raise ParameterError(msg)
+    if detector.image is not None and not np.any(detector.image):
+        msg = "the image of the probe is empty: measure the probe again"
+        raise ParameterError(msg)

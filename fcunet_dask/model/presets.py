@@ -94,6 +94,7 @@ def _settings(probe: xr.Dataset | None) -> dict[str, Any]:
         "saturation": attrs.get("saturation", 0.0),
     }
     mask = np.asarray(probe["mask"])
+    settings["shape"] = mask.shape
     if not mask.all():
         settings["mask"] = mask
     if attrs["patterned"]:

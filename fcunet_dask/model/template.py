@@ -12,7 +12,13 @@ from fcunet_dask.kernels.maxima import PeakLimits
 from fcunet_dask.model.arrange import arrange, clean, digest
 from fcunet_dask.model.detector import Peaks
 from fcunet_dask.model.device import free_bytes, turn, uploaded
-from fcunet_dask.model.prepared import Recent, camera_of, check_camera, measuring
+from fcunet_dask.model.prepared import (
+    Recent,
+    camera_of,
+    check_camera,
+    check_numbers,
+    measuring,
+)
 from fcunet_dask.model.refine import Refinement, make_refinement
 from fcunet_dask.model.search import (
     Candidates,
@@ -45,6 +51,8 @@ class TemplateMatching:
         (rows, columns) the probe itself, plateau 1, where it is not a plain disk.
     center : (float, float)
         y, x of the probe in `image`, px.
+    shape : (int, int), optional
+        Rows and columns of the probe's image: patterns of others are refused.
     mask : numpy.ndarray, optional
         bool (rows, columns) of the patterns, True where the detector measures.
     method : {"normalized", "cross", "hybrid", "phase"}
@@ -83,6 +91,7 @@ class TemplateMatching:
     edge: float = 0.5
     image: Array | None = None
     center: tuple[float, float] = (0.0, 0.0)
+    shape: tuple[int, int] | None = None
     mask: Array | None = None
     method: Method = "normalized"
     kernel: Kernel | None = None
@@ -195,16 +204,11 @@ def _default(value: float | None, otherwise: float) -> float:
 
 def _check(detector: TemplateMatching) -> None:
     check_camera(detector)
-    positive = ("radius", "edge", "max_peaks")
-    for name in positive:
-        if not getattr(detector, name) > 0:
-            msg = f"{name} must be positive, got {getattr(detector, name)!r}"
-            raise ParameterError(msg)
-    others = ("saturation", "min_absolute", "min_relative", "relative_to")
-    for name in ("structure", *others):
-        if not getattr(detector, name) >= 0:
-            msg = f"{name} must not be negative, got {getattr(detector, name)!r}"
-            raise ParameterError(msg)
+    least = (
+        "saturation", "structure", "min_absolute", "min_relative", "relative_to",
+        "min_spacing", "edge_boundary",
+    )  # fmt: skip
+    check_numbers(detector, ("radius", "edge", "max_peaks"), least)
     choices = {
         "method": ("normalized", "cross", "hybrid", "phase"),
         "kernel": ("flat", "trench", "edge", None),
@@ -238,7 +242,7 @@ def _prepare(
 def _make_prepared(
     detector: TemplateMatching, shape: tuple[int, int], patterns: Array
 ) -> _Prepared:
-    mask = measuring(detector.mask, detector.radius, shape)
+    mask = measuring(detector, shape)
     return _Prepared(
         make_search(_search_recipe(detector), shape, mask).on_device_of(patterns),
         make_refinement(

@@ -1,6 +1,7 @@
 """Trained networks: a `.keras` file, and a card that says what it is and pins it."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -74,10 +75,7 @@ def find_weights(name: str) -> tuple[Path, ModelCard]:
     try:
         values = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         card = ModelCard(**{**values, "probability": _weights(values["probability"])})
-        multiple = values.get("multiple", 8)
-        if not (isinstance(multiple, int) and multiple > 0):
-            msg = f"multiple must be a positive number, got {multiple!r}"
-            raise ValueError(msg)
+        _check(card)
     except OSError as error:
         msg = f"{path} has no card {path.with_suffix('.json').name} beside it"
         raise ModelError(msg) from error
@@ -85,6 +83,21 @@ def find_weights(name: str) -> tuple[Path, ModelCard]:
         msg = f"{path.with_suffix('.json')} is no card of a model: {error}"
         raise ModelError(msg) from error
     return path, card
+
+
+def _check(card: ModelCard) -> None:
+    """Raise a ValueError that names what cannot be."""
+    for name, least in (("multiple", 1), ("tile", 0)):
+        value = getattr(card, name)
+        if type(value) is not int or value < least:
+            msg = f"{name} must be a whole number, {least} or more, got {value!r}"
+            raise ValueError(msg)
+    if not (type(card.spread) in (int, float) and 0 < card.spread < math.inf):
+        msg = f"spread must be a positive number, got {card.spread!r}"
+        raise ValueError(msg)
+    if not all(map(math.isfinite, card.probability)):
+        msg = f"the numbers of probability must be finite, got {card.probability}"
+        raise ValueError(msg)
 
 
 def _weights(told: Any) -> tuple[float, ...]:
@@ -103,7 +116,8 @@ def load_network(path: Path, card: ModelCard) -> Any:
     MissingDependencyError
         If Keras or its backend is not installed.
     ModelError
-        If the file is another one, is damaged, or has other inputs or outputs.
+        If the file is another one, is damaged, has other inputs or outputs, or is of
+        another architecture than its card says.
     """
     keras = import_keras()
     from fcunet_dask.model import layers  # noqa: F401, PLC0415  (registers them)
@@ -127,6 +141,11 @@ def load_network(path: Path, card: ModelCard) -> Any:
         msg = (
             f"{path} has inputs {names} and outputs of {channels} channels, expected "
             f"pattern, probe, mask and one output of {len(HEADS)}"
+        )
+        raise ModelError(msg)
+    if network.name != card.network:
+        msg = (
+            f"{path} holds the network {network.name!r}, its card says {card.network!r}"
         )
         raise ModelError(msg)
     return network

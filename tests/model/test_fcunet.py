@@ -244,12 +244,37 @@ def test_what_cannot_be_is_refused_before_anything_is_computed(weights, patterns
         {"radius": 4.0, "scale": "large"},
         {"radius": 4.0, "min_probability": 1.0},
         {"radius": 4.0, "max_peaks": 0},
+        {"radius": 4.0, "max_peaks": 2.5},
         {"radius": 4.0, "gain": -1.0},
+        {"radius": 4.0, "min_probability": "a"},
+        {"radius": 4.0, "min_spacing": -1.0},
+        {"radius": 4.0, "edge_boundary": float("nan")},
+        {"radius": 4.0, "structure": "a"},
+        {"radius": "a"},
+        {"radius": 4.0, "center": (9.0, 9.0), "image": np.zeros((19, 19))},
     ):
         with pytest.raises(ParameterError, match=list(options)[-1]):
             FCUNet(weights=weights, **options)
     with pytest.raises(ModelError, match="no weights"):
         FCUNet(radius=4.0, weights="none.keras")
+
+
+def test_patterns_of_another_size_than_the_probes_are_refused(weights, patterns):
+    detector = FCUNet(radius=RADIUS, weights=weights, shape=(72, 90))
+    with pytest.raises(ParameterError, match=r"probe has 72 × 90 px.* 72 × 88"):
+        detector(patterns)
+    with pytest.raises(ParameterError, match=r"probe has 72 × 90 px.* 72 × 88"):
+        detector.structure_factors(patterns)
+    fitting = FCUNet(radius=RADIUS, weights=weights, shape=SHAPE)
+    plain = FCUNet(radius=RADIUS, weights=weights)
+    np.testing.assert_array_equal(fitting(patterns).position, plain(patterns).position)
+
+
+def test_patterns_without_counts_have_no_structure_factors(detector, patterns):
+    three = np.stack([patterns[0] * 0.0, patterns[0] * np.nan, patterns[0]])
+    images = detector.structure_factors(three.astype(np.float32))
+    assert np.isnan(images[:2]).all()
+    assert np.isfinite(images[2]).all()
 
 
 def test_no_patterns_at_all(detector):

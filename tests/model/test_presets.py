@@ -15,6 +15,7 @@ def test_a_probe_sets_all_that_follows_from_it(probe):
     assert (detector.readout, detector.dark) == (0, 0)
     assert detector.max_peaks == 9
     assert detector.image is None
+    assert detector.shape == probe["probe"].shape
 
 
 @pytest.mark.parametrize("name", ["template", "fcunet"])

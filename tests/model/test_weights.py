@@ -36,7 +36,7 @@ def changed_card(path, **values):
 def test_card_and_network_come_back(copied):
     path, card = find_weights(str(copied))
     assert path == copied
-    assert (card.network, card.multiple) == ("by hand", 8)
+    assert (card.network, card.multiple) == ("by_hand", 8)
     assert card.probability == (-6, 12, 0, 0, 0, 0)
     network = load_network(path, card)
     inputs = [np.ones((1, 16, 16, 1), np.float32)] * 3
@@ -94,6 +94,12 @@ def test_no_file_and_no_card_are_told_apart(copied, tmp_path):
         '{"sha256": "", "network": "", "probability": WORDS}',
         '{"sha256": "", "network": "", "probability": SIX, "multiple": "8"}',
         '{"sha256": "", "network": "", "probability": SIX, "multiple": 0}',
+        '{"sha256": "", "network": "", "probability": SIX, "tile": -1}',
+        '{"sha256": "", "network": "", "probability": SIX, "tile": "64"}',
+        '{"sha256": "", "network": "", "probability": SIX, "spread": "abc"}',
+        '{"sha256": "", "network": "", "probability": SIX, "spread": null}',
+        '{"sha256": "", "network": "", "probability": SIX, "spread": NaN}',
+        '{"sha256": "", "network": "", "probability": ENDLESS}',
     ],
 )
 def test_a_card_of_another_form_is_refused(text, copied):
@@ -103,11 +109,19 @@ def test_a_card_of_another_form_is_refused(text, copied):
         "SIX": six,
         "OTHERS": others,
         "WORDS": dict.fromkeys(TERMS, "a"),
+        "ENDLESS": dict.fromkeys(TERMS, float("inf")),
     }.items():
         text = text.replace(name, json.dumps(told))
     copied.with_suffix(".json").write_text(text)
     with pytest.raises(ModelError, match=r"own\.json is no card"):
         find_weights(str(copied))
+
+
+def test_another_architecture_than_the_cards_is_refused(copied):
+    """Of the same inputs and outputs, as the published network has."""
+    changed_card(copied, network="fcunet_paper")
+    with pytest.raises(ModelError, match=r"network 'by_hand', its card says 'fcunet_p"):
+        load_network(*find_weights(str(copied)))
 
 
 def one_by_one(names, channels):

@@ -238,7 +238,10 @@ def test_a_file_is_no_folder_of_a_training(tiny_library, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"options": {"filters": [2, 4], "gates": [1, 1]}, "data": (9, 2)}, "size 9 must be a multiple of 4"),
+        (
+            {"options": {"filters": [2, 4], "gates": [1, 1]}, "data": (9, 2)},
+            "size 9 must be a multiple of 4",
+        ),
         ({"options": {"filters": 3}}, "filters"),
     ],
 )
