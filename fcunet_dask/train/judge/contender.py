@@ -46,7 +46,7 @@ NETWORK: Final[list[dict[str, Any]]] = [
     {"min_probability": 0.05, "max_peaks": MAX_PEAKS}
 ]
 """Networks have nothing to tune but their threshold."""
-CLOSE: Final = 0.005
+CLOSE: Final = 0.01
 """Variants whose F1 is within this of the best are told apart by their positions."""
 
 
