@@ -54,15 +54,19 @@ def check_camera(detector: Any) -> None:
         If one is no finite number, the gain not positive, or the readout negative.
     """
     for name in ("gain", "readout", "dark"):
-        value = getattr(detector, name)
-        if not (isinstance(value, Real) and np.isfinite(float(value))):
-            msg = f"{name} must be a finite number, in counts, got {value!r}"
-            raise ParameterError(msg)
+        _check_finite(detector, name, ", in counts")
     if not detector.gain > 0:
         msg = f"gain must be positive, got {detector.gain!r}"
         raise ParameterError(msg)
     if not detector.readout >= 0:
         msg = f"readout must not be negative, got {detector.readout!r}"
+        raise ParameterError(msg)
+
+
+def _check_finite(detector: Any, name: str, unit: str = "") -> None:
+    value = getattr(detector, name)
+    if not (isinstance(value, Real) and np.isfinite(float(value))):
+        msg = f"{name} must be a finite number{unit}, got {value!r}"
         raise ParameterError(msg)
 
 
@@ -125,14 +129,12 @@ def check_numbers(detector: Any, positive: Iterable[str], least: Iterable[str]) 
     ParameterError
         Naming the first that is wrong.
     """
-    positive = set(positive)
+    positive = tuple(positive)
     for name in (*positive, *least):
         value = getattr(detector, name)
         if value is None:
             continue
-        if not (isinstance(value, Real) and np.isfinite(float(value))):
-            msg = f"{name} must be a finite number, got {value!r}"
-            raise ParameterError(msg)
+        _check_finite(detector, name)
         if value < 0 or (name in positive and not value):
             sign = "be positive" if name in positive else "not be negative"
             msg = f"{name} must {sign}, got {value!r}"
