@@ -21,6 +21,7 @@ from fcunet_dask.model.prepared import (
     check_camera,
     check_numbers,
     measuring,
+    shape_of,
 )
 from fcunet_dask.model.probability import disk_probability, evidence
 from fcunet_dask.model.refine import Refinement, make_refinement
@@ -141,13 +142,13 @@ class FCUNet:
         Raises
         ------
         ParameterError
-            If the disk does not fit into the pattern.
+            If these are no patterns, or the disk does not fit into them.
         MissingDependencyError, ModelError
             If the network cannot be loaded.
         """
+        shape = shape_of(patterns)
         if not len(patterns):
             return Peaks.empty(0, self.max_peaks)
-        shape = (int(patterns.shape[1]), int(patterns.shape[2]))
         patterns = _where_networks_run(patterns)
         with turn(patterns):
             prepared = _prepare(self, shape, patterns)
@@ -179,7 +180,7 @@ class FCUNet:
         ParameterError, MissingDependencyError, ModelError
             As for disks; and if the network knows one size of image only.
         """
-        shape = (int(patterns.shape[1]), int(patterns.shape[2]))
+        shape = shape_of(patterns)
         if not len(patterns):
             return np.empty((0, *shape), np.float32)
         patterns = _where_networks_run(patterns)
@@ -237,7 +238,7 @@ def weighed_evidence(detector: FCUNet, patterns: Array) -> tuple[Candidates, Arr
         float64 (m, `fcunet_dask.model.probability.TERMS`).
     """
     patterns, _ = clean(patterns)
-    shape = (int(patterns.shape[1]), int(patterns.shape[2]))
+    shape = shape_of(patterns)
     prepared = _prepare(detector, shape, patterns)
     found, seen = prepared.candidates(patterns, detector)
     found.extra["row"] = np.arange(len(seen))

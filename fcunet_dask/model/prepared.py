@@ -70,6 +70,36 @@ def _check_finite(detector: Any, name: str, unit: str = "") -> None:
         raise ParameterError(msg)
 
 
+def shape_of(patterns: Array) -> tuple[int, int]:
+    """Return rows and columns of patterns that a detector can take.
+
+    Parameters
+    ----------
+    patterns : array
+        (n, rows, columns), counts.
+
+    Returns
+    -------
+    (int, int)
+
+    Raises
+    ------
+    ParameterError
+        If they are no stack of patterns, or not real numbers.
+    """
+    if patterns.ndim != 3:
+        one = ": pass patterns[None] for a single one" if patterns.ndim == 2 else ""
+        msg = (
+            f"a detector takes patterns (n, rows, columns), got an array of shape "
+            f"{patterns.shape}{one}"
+        )
+        raise ParameterError(msg)
+    if patterns.dtype.kind not in "biuf":
+        msg = f"patterns are counts, real numbers, got {patterns.dtype}"
+        raise ParameterError(msg)
+    return int(patterns.shape[1]), int(patterns.shape[2])
+
+
 def measuring(detector: Any, shape: tuple[int, int]) -> Array:
     """Return 1.0 where a camera measures, for patterns that can hold a disk.
 

@@ -18,6 +18,7 @@ from fcunet_dask.model.prepared import (
     check_camera,
     check_numbers,
     measuring,
+    shape_of,
 )
 from fcunet_dask.model.refine import Refinement, make_refinement
 from fcunet_dask.model.search import (
@@ -136,9 +137,9 @@ class TemplateMatching:
         Raises
         ------
         ParameterError
-            If the disk does not fit into the pattern.
+            If these are no patterns, or the disk does not fit into them.
         """
-        shape = (int(patterns.shape[1]), int(patterns.shape[2]))
+        shape = shape_of(patterns)
         patterns = uploaded(patterns)
         with turn(patterns):
             prepared = _prepare(self, shape, patterns)
