@@ -76,12 +76,12 @@ class Batches:
         return np.concatenate(found)
 
     def _size(self, patterns: Array) -> int:
-        """Patterns of a batch: of a GPU not many more than there are."""
+        """Patterns of a batch: not many more than there are, as it is filled up."""
         n, *shape = patterns.shape
         if tuple(shape) not in self._sizes:
             self._sizes[tuple(shape)] = self._largest(shape[0] * shape[1])
         size = self._sizes[tuple(shape)]
-        return min(size, 1 << (n - 1).bit_length()) if self._each else size
+        return min(size, 1 << (n - 1).bit_length())
 
     def _largest(self, pixels: int) -> int:
         """Patterns of so many pixels that have room, of a GPU a power of two."""

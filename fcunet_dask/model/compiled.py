@@ -33,7 +33,8 @@ def compiled_peaks(
 ) -> Peaks:
     """Compile network and `extract_peaks` into one function.
 
-    Batches have one size, so that nothing is compiled twice; the last is filled up.
+    The batches of a call have one size, and few calls have others, so that little is
+    compiled twice; the last is filled up.
     Patterns may be CuPy's; peaks are on the host.
 
     Parameters

@@ -59,6 +59,13 @@ def test_one_is_sent_before_the_one_before_is_fetched():
     ]
 
 
+@pytest.mark.parametrize(("n", "size"), [(1, 1), (2, 2), (5, 8), (9, 10), (23, 10)])
+def test_few_patterns_do_not_fill_up_a_large_batch(n, size):
+    backend = Backend()
+    computed(Batches(40, 0), backend, PATTERNS[:n])
+    assert {s for what, s, *_ in backend.log if what == "send"} == {size}
+
+
 @given(st.integers(1, 30), st.integers(4, 200), st.integers(1, 60), st.booleans())
 def test_nothing_is_lost_or_computed_twice_over(n, pixels, most, late):
     backend = Backend(most, late=late)
