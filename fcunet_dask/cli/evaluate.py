@@ -43,7 +43,7 @@ def evaluate(
 ) -> None:
     """Judge detectors on simulated patterns and scans whose truth is known.
 
-    Each is tuned on validation patterns and judged on crystals that nobody has seen. A
+    Each is tuned on validation patterns and judged on crystals that no training saw. A
     detector's figures go to OUT/NAME.json; the tables are of all that OUT holds, so more
     can be judged later, on the same patterns. docs/evaluation.md says what is measured.
 

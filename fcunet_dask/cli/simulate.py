@@ -37,7 +37,7 @@ def simulate(
     """Simulate a training library: dynamical patterns of real crystals, with truth.
 
     An interrupted run goes on where it stopped when the same command is given again.
-    The bytes depend on the recipe alone, not on the workers.
+    The bytes depend on the recipe and the processor, not on the workers.
 
     Example: fcunet-dask simulate --patterns 200000 --out lib.zarr
     """

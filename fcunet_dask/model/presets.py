@@ -32,7 +32,7 @@ def load_detector(
     name : str or Path
         ``template``: template matching; ``fcunet``: the network; ``fcunet_fine``: the
         same on more pixels, for large disks; ``fcunet_mean``: that with the smallest
-        error of single disks, and not of strain, at four times the cost;
+        error of single disks, and not of strain, at three times the cost of that;
         ``fcunet_paper``: the published network, for comparison; or a `.keras` file with
         its card.
     probe : xarray.Dataset, optional

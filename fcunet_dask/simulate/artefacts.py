@@ -1,8 +1,8 @@
 """What a real experiment adds to a clean pattern, at random but seeded.
 
-The order is that of nature: incoherent sums → warp → background → point spread → beam
-stop → dose → gain and dark → bad pixels → quantisation. The truth is moved
-analytically; a label is never resampled.
+The order is that of nature: incoherent sums → warp → background → softness → point
+spread → beam stop → dose → shared noise → gain and dark → bad pixels → quantisation. The
+truth is moved analytically; a label is never resampled.
 """
 
 from dataclasses import dataclass, field, replace

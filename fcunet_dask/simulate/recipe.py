@@ -24,7 +24,7 @@ class LibraryRecipe:
     Parameters
     ----------
     seed : int
-        With the recipe and the table of crystals it fixes every byte.
+        With the recipe, the table of crystals and the processor it fixes every byte.
     split : str
         ``train``, ``validation``, ``test`` or ``all`` crystals.
     cifs : tuple of str

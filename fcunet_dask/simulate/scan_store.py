@@ -112,6 +112,11 @@ def open_simulated_scan(path: str | Path) -> xr.Dataset:
     return scan
 
 
+def made_with(path: str | Path, recipe: ScanRecipe) -> bool:
+    """Return whether a scan that `make_scan` wrote, or began, is that of `recipe`."""
+    return bool(BlockStore(path).fingerprint.get("recipe") == _plain(recipe))
+
+
 def _silent(done: int, total: int) -> None:
     """Say nothing."""
 

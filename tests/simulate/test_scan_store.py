@@ -8,7 +8,7 @@ from fcunet_dask.kernels.illumination import Probe
 from fcunet_dask.kernels.multislice import Grid
 from fcunet_dask.simulate import scan_store, simulate_dynamical_scan
 from fcunet_dask.simulate.evaluation import multilayer_scan
-from fcunet_dask.simulate.scan_store import make_scan, open_simulated_scan
+from fcunet_dask.simulate.scan_store import made_with, make_scan, open_simulated_scan
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +66,19 @@ def test_another_recipe_is_refused(recipe, tmp_path):
     make_scan(recipe, tmp_path / "scan.zarr")
     with pytest.raises(StoreError):
         make_scan(multilayer_scan(), tmp_path / "scan.zarr")
+
+
+@pytest.mark.parametrize("kind", ["ideal", "tilted", "thick"])
+def test_a_scan_knows_the_recipe_that_it_was_made_with(kind, tmp_path, monkeypatch):
+    def none(recipe, block):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(scan_store, "simulate_tile", none)
+    path = tmp_path / "scan.zarr"
+    with pytest.raises(KeyboardInterrupt):
+        make_scan(multilayer_scan(kind), path)
+    known = [
+        k for k in ("ideal", "tilted", "thick") if made_with(path, multilayer_scan(k))
+    ]
+    assert known == [kind]
+    assert not made_with(path, multilayer_scan(kind, scan=(1, 16)))

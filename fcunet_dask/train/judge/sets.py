@@ -1,4 +1,4 @@
-"""Patterns and scans that detectors are judged on: made where missing, and checked."""
+"""Patterns, made where missing, and scans that detectors are judged on; both checked."""
 
 import logging
 from dataclasses import fields
@@ -10,9 +10,10 @@ import xarray as xr
 
 from fcunet_dask._commit import BlockStore
 from fcunet_dask.errors import StoreError
-from fcunet_dask.simulate.evaluation import SETS
+from fcunet_dask.simulate.evaluation import SETS, multilayer_scan
 from fcunet_dask.simulate.library import make_library, read_recipe
 from fcunet_dask.simulate.recipe import load_recipe
+from fcunet_dask.simulate.scan_store import made_with
 from fcunet_dask.train.judge.contender import Progress
 from fcunet_dask.train.judge.strain import counted_scan
 
@@ -80,7 +81,8 @@ def judged_scans(folder: str | Path | None) -> dict[str, xr.Dataset]:
     Raises
     ------
     StoreError
-        If it has none of them.
+        If it has none of them, or one is another scan: its strain would be compared
+        with a truth that is not its own.
     """
     if folder is None:
         return {}
@@ -93,5 +95,12 @@ def judged_scans(folder: str | Path | None) -> dict[str, xr.Dataset]:
         )
         raise StoreError(msg)
     for name in missing:
-        _LOG.warning("%s is not there: its strain is not judged", paths[name])
-    return {n: counted_scan(p) for n, p in paths.items() if n not in missing}
+        _LOG.warning("%s is not there: its strain is not judged", paths.pop(name))
+    for name, path in paths.items():
+        if not made_with(path, multilayer_scan(name)):
+            msg = (
+                f"{path} is not the scan that is judged as {name}: move it away, and "
+                f"make it with fcunet-dask simulate --scan {name} --out {path}"
+            )
+            raise StoreError(msg)
+    return {name: counted_scan(path) for name, path in paths.items()}

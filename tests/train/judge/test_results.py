@@ -6,8 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from fcunet_dask.errors import ModelError, ParameterError, StoreError
+from fcunet_dask.kernels.multislice import Grid
 from fcunet_dask.model.weights import find_weights
+from fcunet_dask.simulate.evaluation import multilayer_scan
 from fcunet_dask.simulate.library import make_library
+from fcunet_dask.simulate.scan_store import make_scan
 from fcunet_dask.train.judge import sets
 from fcunet_dask.train.judge.evaluate import make_bench
 from fcunet_dask.train.judge.positions import Errors
@@ -126,3 +129,17 @@ def test_scans_that_are_not_there_are_said(tmp_path, caplog):
     with pytest.raises(StoreError, match=r"none of ideal\.zarr, tilted\.zarr"):
         make_bench(tmp_path, tmp_path / "scnas", silent)
     assert not list(tmp_path.iterdir())  # before the sets are made
+
+
+def test_a_scan_of_another_truth_is_refused(tmp_path):
+    other = multilayer_scan(
+        "tilted",
+        scan=(1, 2),
+        tile=(1, 2),
+        thickness=(2.0, 2.0),
+        grid=Grid(box=30.0, size=96, step=2.0, voltage=200.0),
+        pixels=64,
+    )
+    make_scan(other, tmp_path / "tilted.zarr")
+    with pytest.raises(StoreError, match=r"tilted\.zarr is not the scan .* as tilted"):
+        judged_scans(tmp_path)
