@@ -134,7 +134,9 @@ def test_blocks_are_those_that_are_asked_for(file, results, tmp_path):
     assert len(marks(tmp_path / "many" / "scan.zarr")) == 4
     for found in (tmp_path / "out", tmp_path / "many" / "scan.zarr"):
         one, several = (open_results(path).bragg_q for path in (results, found))
-        np.testing.assert_array_equal(one.values, several.values)
+        # products of matrices of other sizes round otherwise, in the last digit
+        last = 4 * np.finfo(np.float32).eps
+        np.testing.assert_allclose(one.values, several.values, rtol=0, atol=last)
     said = typed("plan", file, tmp_path / "plan", "--q-step", 0.02, "--blocks", "2,50")
     assert "3 of 2 × 12 patterns" in " ".join(said.split())
 
