@@ -68,7 +68,7 @@ def input_corrupted(run):
     whole = last.read_bytes()
     damaged = bytearray(whole)
     damaged[len(whole) // 2] ^= 4
-    process = run.begin()  # the probe is measured, the last block not reached
+    process = run.begin(1)  # the probe is measured, the last block not reached
     replace(last, damaged)
     try:
         process.join(240)

@@ -200,11 +200,11 @@ class Place:
         self.processes.append(process)
         return process
 
-    def begin(self):
-        """Start a cluster and the run; wait until a third of the blocks is finished."""
+    def begin(self, finished=BLOCKS // 3):
+        """Start a cluster and the run; wait until so many blocks are finished."""
         self.start_cluster()
         process = self.start_client()
-        wait(lambda: len(marks(self.out)) >= BLOCKS // 3, 120)
+        wait(lambda: len(marks(self.out)) >= finished, 120)
         return process
 
     def end(self, process):
