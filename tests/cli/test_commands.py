@@ -134,7 +134,7 @@ def test_blocks_are_those_that_are_asked_for(file, results, tmp_path):
     assert len(marks(tmp_path / "many" / "scan.zarr")) == 4
     for found in (tmp_path / "out", tmp_path / "many" / "scan.zarr"):
         one, several = (open_results(path).bragg_q for path in (results, found))
-        # products of matrices of other sizes round otherwise, in the last digit
+        # products of matrices of other sizes round otherwise, in the last digits
         last = 4 * np.finfo(np.float32).eps
         np.testing.assert_allclose(one.values, several.values, rtol=0, atol=last)
     said = typed("plan", file, tmp_path / "plan", "--q-step", 0.02, "--blocks", "2,50")
